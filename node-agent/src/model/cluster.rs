@@ -1,0 +1,157 @@
+use std::{fmt, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeName, PodName, Prefix};
+
+/// When packets to another node's pods get an IPIP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncapsulationMode {
+    /// Never: every node must be adjacent (Flannel host-gw, Calico IPIP Never).
+    Never,
+    /// To every other node (Calico IPIP Always).
+    Always,
+    /// Only to nodes that are not adjacent (Calico IPIP CrossSubnet).
+    #[default]
+    CrossSubnet,
+}
+
+/// What to do with a node that is not adjacent while the mode is `never`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NonAdjacent {
+    /// No route to its pods, and a problem that names it.
+    #[default]
+    Refuse,
+    /// Encapsulate to this node all the same, and a problem that names it.
+    Ipip,
+}
+
+/// Which source a fact came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceId {
+    /// The cluster-state file.
+    File,
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+        })
+    }
+}
+
+/// Where exactly a fact stands, for people: `file cluster.yaml:12`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The source.
+    pub source: SourceId,
+    /// The place within it.
+    pub place: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.source, self.place)
+    }
+}
+
+/// What holds for the whole cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cluster {
+    /// When to encapsulate.
+    pub encapsulation: EncapsulationMode,
+    /// What to do with a node that is not adjacent while the mode is `never`.
+    pub non_adjacent: NonAdjacent,
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses, at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The prefixes its pods' addresses come from.
+    pub pod_prefixes: Vec<Prefix>,
+    /// Where this stands.
+    pub origin: Origin,
+}
+
+/// A pod. Each agent routes to the pods of its own node by their interface, and to a pod of another
+/// node by that node's prefixes, or by the pod's own address if no prefix of its node contains it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its name.
+    pub name: PodName,
+    /// The node it runs on.
+    pub node: NodeName,
+    /// Its addresses, at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The host-side interface of its veth pair.
+    pub interface: String,
+    /// The MAC address inside the pod, if known: delivered packets carry it as their destination.
+    pub mac: Option<[u8; 6]>,
+    /// Where this stands.
+    pub origin: Origin,
+}
+
+/// A fact that a source states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// The cluster's settings.
+    Cluster(Cluster),
+    /// A node.
+    Node(Node),
+    /// A pod.
+    Pod(Pod),
+}
+
+/// What a fact is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKey {
+    /// The cluster's settings.
+    Cluster,
+    /// A node.
+    Node(NodeName),
+    /// A pod.
+    Pod(PodName),
+}
+
+impl Object {
+    /// What the fact is about.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Cluster(_) => ObjectKey::Cluster,
+            Self::Node(node) => ObjectKey::Node(node.name.clone()),
+            Self::Pod(pod) => ObjectKey::Pod(pod.name.clone()),
+        }
+    }
+}
+
+/// What a source tells the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// The object is new or has changed.
+    Upsert(Box<Object>),
+    /// The object is gone.
+    Withdraw(ObjectKey),
+    /// Everything the source had at its start, or after a reload, has been told. Nothing is deleted
+    /// anywhere before every source has said so once (invariant 2).
+    Synced,
+    /// The source cannot be read; what it said before stays in force. The text says what, where, why.
+    Failed(String),
+}
+
+/// An event and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceUpdate {
+    /// The source.
+    pub source: SourceId,
+    /// What it says.
+    pub event: SourceEvent,
+}

@@ -1,0 +1,102 @@
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::Prefix;
+
+/// The host's network as the kernel reported it: links, addresses and the main routing table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostView {
+    /// Every link of this network namespace.
+    pub links: Vec<Link>,
+    /// Every address.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Every route of the main table, ours included.
+    pub routes: Vec<KernelRoute>,
+    /// Whether IPv4 forwarding is on (`net.ipv4.ip_forward`).
+    pub forwarding_v4: bool,
+}
+
+impl HostView {
+    /// The link with this name.
+    #[must_use]
+    pub fn link_by_name(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The link with this index.
+    #[must_use]
+    pub fn link_by_index(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Administratively up (`IFF_UP`).
+    pub up: bool,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Link-layer address; zero where there is none.
+    pub mac: [u8; 6],
+    /// Whether it is a loopback (`IFF_LOOPBACK`).
+    pub loopback: bool,
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InterfaceAddress {
+    /// Interface index.
+    pub link: u32,
+    /// The address and the length of its network.
+    pub address: IpNet,
+    /// Label (`IFA_LABEL`), by which our own address is recognised.
+    pub label: Option<String>,
+}
+
+/// Type of a kernel route, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteKind {
+    /// To a neighbour or gateway.
+    Unicast,
+    /// Silently dropped.
+    Blackhole,
+    /// Any other (unreachable, prohibit, throw, multicast).
+    Other,
+}
+
+/// A route of the kernel's main table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KernelRoute {
+    /// Destination.
+    pub destination: Prefix,
+    /// Type.
+    pub kind: RouteKind,
+    /// Interface index; none for a blackhole.
+    pub link: Option<u32>,
+    /// Gateway; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Gateway is taken for reachable on the link even if no route says so (`RTNH_F_ONLINK`).
+    pub onlink: bool,
+    /// Preferred source address (`RTA_PREFSRC`).
+    pub source: Option<IpAddr>,
+    /// Path MTU in bytes (`RTAX_MTU`).
+    pub mtu: Option<u32>,
+    /// Who made it (`rtm_protocol`).
+    pub protocol: u8,
+    /// Priority (`RTA_PRIORITY`): lower wins; 0 where none is given.
+    pub metric: u32,
+}
+
+impl KernelRoute {
+    /// Protocol number that marks a route as Podroute's. In `/etc/iproute2/rt_protos` terms it is free:
+    /// 80 is Calico, 17 kube-router, 12 BIRD.
+    pub const PROTOCOL: u8 = 77;
+}

@@ -1,0 +1,18 @@
+//! The nouns of the agent: plain types without I/O, shared by every other module.
+
+mod cluster;
+mod host;
+mod name;
+mod prefix;
+mod wanted;
+
+pub use cluster::{
+    Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceId,
+    SourceUpdate,
+};
+pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
+pub use name::{NameError, NodeName, PodName};
+pub use prefix::{Prefix, PrefixError};
+pub use wanted::{
+    Attachment, HostRouteKey, NextHopKey, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute,
+};

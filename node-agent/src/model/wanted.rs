@@ -1,0 +1,117 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use node_ebpf_common::{Endpoint, Hook, NextHop, Settings};
+
+use super::{KernelRoute, NodeName, PodName, Prefix};
+
+/// What a next-hop object stands for. Stable over restarts: its hash is the object's identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NextHopKey {
+    /// This node's own addresses.
+    Host,
+    /// The unassigned rest of this node's pod prefixes.
+    Unassigned,
+    /// A remote node.
+    Node(NodeName),
+    /// A local pod.
+    Pod(PodName),
+}
+
+impl NextHopKey {
+    /// The identity that the object carries in the map: FNV-1a of its text (never 0, which is "free").
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        let hash = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash.max(1)
+    }
+}
+
+impl fmt::Display for NextHopKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Unassigned => f.write_str("unassigned"),
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::Pod(name) => write!(f, "pod {name}"),
+        }
+    }
+}
+
+/// Everything that should be in place on this node, computed from the selected routes and the host's
+/// links and routes. A different type from what is observed, so that the two cannot be mixed up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// In the BPF maps and at the hooks.
+    pub datapath: WantedDatapath,
+    /// In the kernel's own tables.
+    pub host: WantedHost,
+}
+
+/// What the BPF side should hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WantedDatapath {
+    /// Next-hop objects.
+    pub next_hops: BTreeMap<NextHopKey, NextHop>,
+    /// Routes: prefix → next-hop object.
+    pub routes: BTreeMap<Prefix, WantedRoute>,
+    /// Local pods by interface index.
+    pub endpoints: BTreeMap<u32, Endpoint>,
+    /// The node itself.
+    pub settings: Settings,
+    /// Programs at interfaces.
+    pub attachments: BTreeSet<Attachment>,
+}
+
+/// A route in the trie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedRoute {
+    /// Where it leads.
+    pub next_hop: NextHopKey,
+    /// Bits of `node_ebpf_common::Route`.
+    pub flags: u32,
+}
+
+/// A program at an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attachment {
+    /// Interface index.
+    pub link: u32,
+    /// Interface name, for people.
+    pub interface: String,
+    /// Which program, at which side.
+    pub hook: Hook,
+}
+
+/// What identifies a route of ours in the kernel's main table.
+pub type HostRouteKey = Prefix;
+
+/// What the kernel's tables should hold of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WantedHost {
+    /// Routes with our protocol number.
+    pub routes: BTreeMap<HostRouteKey, KernelRoute>,
+    /// Addresses on the loopback, labelled as ours: source of what the host sends to remote pods.
+    pub addresses: BTreeSet<OwnAddress>,
+    /// Local pods' interfaces, which need `proxy_arp` and `forwarding`.
+    pub pod_interfaces: BTreeSet<String>,
+}
+
+/// An address of ours on the loopback interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnAddress {
+    /// Index of the loopback interface.
+    pub link: u32,
+    /// The address (as /32 or /128).
+    pub address: IpAddr,
+}
+
+impl OwnAddress {
+    /// Label that marks an address as Podroute's (`ip address` shows it).
+    pub const LABEL: &'static str = "lo:podroute";
+}

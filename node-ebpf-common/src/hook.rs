@@ -1,0 +1,42 @@
+/// Where a program is attached.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// tc ingress of the host side of a pod's veth: what the pod sends.
+    FromPod = 0,
+    /// tc ingress of an uplink: what other nodes and the outside send.
+    FromUplink = 1,
+    /// tc egress of an uplink: what the host's stack sends.
+    ToUplink = 2,
+}
+
+impl Hook {
+    /// Every hook, in the order of the counters map.
+    pub const ALL: [Self; 3] = [Self::FromPod, Self::FromUplink, Self::ToUplink];
+
+    /// The one name it has everywhere: CLI, metrics, docs, pins.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::FromPod => "from-pod",
+            Self::FromUplink => "from-uplink",
+            Self::ToUplink => "to-uplink",
+        }
+    }
+
+    /// Name of the program in the BPF object.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::FromUplink => "from_uplink",
+            Self::ToUplink => "to_uplink",
+        }
+    }
+
+    /// Whether the program is attached to ingress (otherwise to egress).
+    #[must_use]
+    pub const fn is_ingress(self) -> bool {
+        !matches!(self, Self::ToUplink)
+    }
+}

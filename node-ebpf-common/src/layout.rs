@@ -1,0 +1,33 @@
+/// Version of everything pinned. Part of the pin path, so that a map of another layout is never opened.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Prefixes that the routes map of one address family may hold. The trie allocates as it fills.
+pub const MAX_ROUTES: u32 = 1 << 20;
+
+/// Next-hop objects: one for each remote node and each local pod.
+pub const MAX_NEXT_HOPS: u32 = 16_384;
+
+/// Local pods' interfaces.
+pub const MAX_ENDPOINTS: u32 = 4_096;
+
+/// Bit of `skb->mark` that says "from-pod has routed this packet": to-uplink clears it and lets the
+/// packet go. It lives only between the two programs of one host. kube-proxy uses 0x4000 and 0x8000,
+/// Calico the upper 16 bits, Cilium 0x0f00.
+pub const MARK_FORWARDED: u32 = 0x0000_0020;
+
+/// Names of the maps: of the symbol in the object and of the pin.
+pub mod map_name {
+    /// IPv4 routes: LPM trie of prefix → [`crate::Route`].
+    pub const ROUTES_V4: &str = "ROUTES_V4";
+    /// Array of [`crate::NextHop`].
+    pub const NEXT_HOPS: &str = "NEXT_HOPS";
+    /// Hash of interface index → [`crate::Endpoint`].
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// Array of one [`crate::Settings`].
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Per-CPU array of [`crate::Counter`], indexed by [`crate::counter_index`].
+    pub const COUNTERS: &str = "COUNTERS";
+
+    /// Every map that is pinned.
+    pub const ALL: [&str; 5] = [ROUTES_V4, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS];
+}

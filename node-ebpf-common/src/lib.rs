@@ -1,0 +1,87 @@
+//! What Podroute's BPF programs and its user space share: the layout of every map's keys and values,
+//! map names and capacities, the attach points ([`Hook`]) and the endings of a packet ([`Outcome`]).
+//!
+//! Addresses are byte arrays in network byte order, everything else is in host byte order. Any change
+//! to a layout here needs a new [`LAYOUT_VERSION`]: pinned maps of another version are never read.
+#![no_std]
+
+mod address;
+mod counter;
+mod endpoint;
+mod hook;
+mod layout;
+mod next_hop;
+mod outcome;
+mod route;
+mod settings;
+
+pub use address::Address;
+pub use counter::{COUNTERS, Counter, OUTCOMES_PER_HOOK, counter_index};
+pub use endpoint::{Endpoint, SourceCheck};
+pub use hook::Hook;
+pub use layout::{LAYOUT_VERSION, MARK_FORWARDED, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, map_name};
+pub use next_hop::{NextHop, NextHopKind};
+pub use outcome::{Ending, Outcome};
+pub use route::Route;
+pub use settings::Settings;
+
+/// Marks the shared types as plain bytes, so that aya may copy them to and from maps.
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: every type here is `repr(C)` (or transparent), `Copy`, without padding bytes (asserted by
+    // the layout tests) and without pointers: any bit pattern is a value.
+    unsafe impl aya::Pod for crate::Address {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::Counter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::Endpoint {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::NextHop {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::Route {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::Settings {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of the enum are places in a map: they must be dense and in order.
+    #[test]
+    fn outcome_index_is_its_place_in_all() {
+        for (index, outcome) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(index, *outcome as usize, "{}", outcome.label());
+        }
+    }
+
+    /// One concept, one word: no two outcomes share a label, and a drop says so in its name.
+    #[test]
+    fn outcome_labels_are_unique_and_tell_the_ending() {
+        for (index, outcome) in Outcome::ALL.iter().enumerate() {
+            let label = outcome.label();
+            assert!(Outcome::ALL[index + 1..].iter().all(|other| other.label() != label), "{label}");
+            assert_eq!(label.starts_with("drop-"), outcome.ending() == Ending::Dropped, "{label}");
+        }
+    }
+
+    /// Invariant 7: a size that changes is a new layout. Whoever changes a number here must raise
+    /// `LAYOUT_VERSION` with it. Sizes are also free of padding, which aya's `Pod` asks for.
+    #[test]
+    fn layout_version_1_has_these_sizes() {
+        assert_eq!(LAYOUT_VERSION, 1);
+        assert_eq!(size_of::<Route>(), 4 + 4);
+        assert_eq!(size_of::<NextHop>(), 8 + 4 + 4 + 3 * 16 + 4 + 6 + 6);
+        assert_eq!(size_of::<Endpoint>(), 2 * 16 + 4 + 4);
+        assert_eq!(size_of::<Settings>(), 2 * 16);
+        assert_eq!(size_of::<Counter>(), 16);
+        assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 3 * 48));
+    }
+
+    #[test]
+    fn addresses_of_version_4_are_mapped() {
+        let address = Address::from_v4([10, 0, 1, 11]);
+        assert_eq!(address.0[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        assert_eq!(address.v4_bytes(), [10, 0, 1, 11]);
+    }
+}
