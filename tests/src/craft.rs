@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use etherparse::{Icmpv4Header, Icmpv4Type, IcmpEchoHeader, IpNumber, Ipv4Header};
+use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpNumber, Ipv4Header};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
@@ -34,6 +34,16 @@ pub fn echo_request(source: Ipv4Addr, destination: Ipv4Addr) -> Result<Vec<u8>> 
 /// If it is longer than an IP packet may be.
 pub fn ipip(source: Ipv4Addr, destination: Ipv4Addr, inner: &[u8]) -> Result<Vec<u8>> {
     packet(source, destination, IpNumber::IPV4, inner)
+}
+
+/// The same packet with the flag that says that more fragments follow.
+#[must_use]
+pub fn first_fragment(mut packet: Vec<u8>) -> Vec<u8> {
+    // The checksum need not be right: the kernel fills it in when it sends a raw packet.
+    if let Some(flags) = packet.get_mut(6) {
+        *flags |= 0x20;
+    }
+    packet
 }
 
 fn packet(source: Ipv4Addr, destination: Ipv4Addr, protocol: IpNumber, payload: &[u8]) -> Result<Vec<u8>> {

@@ -32,11 +32,7 @@ pub fn until_ok<T>(
 ///
 /// # Errors
 /// After `timeout`, or when the condition itself cannot be told.
-pub fn until(
-    what: &str,
-    timeout: Duration,
-    mut condition: impl FnMut() -> Result<bool>,
-) -> Result<Duration> {
+pub fn until(what: &str, timeout: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<Duration> {
     let start = Instant::now();
     while !condition()? {
         if start.elapsed() >= timeout {

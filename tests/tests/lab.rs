@@ -5,8 +5,7 @@ use std::{fs, net::IpAddr, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use tests::{
     capture::{Capture, Keep},
-    command,
-    craft,
+    command, craft,
     lab::{Endpoint, Lab, Node, Topology},
     probe::{self, Answer, Fragmentation, Ping, Series},
 };
@@ -146,5 +145,24 @@ fn a_lab_can_be_extended_and_leaves_nothing() -> Result<()> {
     ensure!(!fs::exists(format!("/run/podroute-lab/{id}"))?);
     let state = fs::read_to_string(format!("/proc/{}/stat", sleeper.pid())).unwrap_or_default();
     ensure!(state.is_empty() || state.contains(") Z "), "a process of the lab still runs: {state}");
+    Ok(())
+}
+
+#[test]
+fn a_crashed_runs_lab_is_swept_and_a_live_one_is_not() -> Result<()> {
+    let (crashed, live) = (Lab::build(Topology::flat())?, Lab::build(Topology::flat())?);
+    let folder = |lab: &Lab| format!("/run/podroute-lab/{}", lab.id());
+    let sleeper = tests::process::Background::spawn(crashed.pod("a1-0")?.netns().command("sleep").arg("60"))?;
+    // As if its owner had been another process with the id of this one, long ago.
+    fs::write(format!("{}/owner", folder(&crashed)), format!("{} 1", std::process::id()))?;
+    tests::lab::sweep()?;
+    ensure!(!fs::exists(folder(&crashed))? && fs::exists(folder(&live))?);
+    let namespaces = command::output(std::process::Command::new("ip").args(["netns", "list"]))?;
+    ensure!(!namespaces.contains(&format!("podroute-{}-", crashed.id())));
+    ensure!(namespaces.contains(&format!("podroute-{}-", live.id())));
+    let state = fs::read_to_string(format!("/proc/{}/stat", sleeper.pid())).unwrap_or_default();
+    ensure!(state.is_empty() || state.contains(") Z "), "a process of the crashed run still runs: {state}");
+    live.route_plainly()?;
+    Ping::to(live.pod("a2-0")?.address())?.expect_reply(live.pod("a1-0")?)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, time::Duration};
 
-use etherparse::{Ethernet2HeaderSlice, EtherType, IpNumber, Ipv4HeaderSlice};
+use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice};
 
 /// A frame as it passed the interface.
 #[derive(Debug, Clone)]

@@ -61,7 +61,12 @@ impl Capture {
     pub fn stop(mut self) -> Result<Captured> {
         let ended = self.end().ok_or_else(|| anyhow!("the capture of {} was ended before", self.place))?;
         let captured = ended.map_err(|_| anyhow!("the capture of {} panicked", self.place))??;
-        ensure!(captured.left_out == 0, "the capture of {} left {} frames out", self.place, captured.left_out);
+        ensure!(
+            captured.left_out == 0,
+            "the capture of {} left {} frames out",
+            self.place,
+            captured.left_out
+        );
         Ok(captured)
     }
 

@@ -78,10 +78,11 @@ impl PacketSocket {
 
 /// Every protocol at this interface, as the address to bind to.
 fn link_address(interface: u32) -> nix::Result<LinkAddr> {
+    let too_large = |_| nix::errno::Errno::EINVAL;
     let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as libc::sa_family_t,
-        sll_protocol: (SockProtocol::EthAll as i32) as u16,
-        sll_ifindex: i32::try_from(interface).map_err(|_| nix::errno::Errno::EINVAL)?,
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(too_large)?,
+        sll_protocol: u16::try_from(SockProtocol::EthAll as i32).map_err(too_large)?,
+        sll_ifindex: i32::try_from(interface).map_err(too_large)?,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,

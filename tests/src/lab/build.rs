@@ -75,7 +75,11 @@ fn open(dir: &LabDir, host: &str) -> Result<Netns> {
 fn be_as_fresh_debian(netns: &Netns) -> Result<()> {
     let settings = [("ip_forward", "0"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")];
     netns
-        .run(|| settings.iter().try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value)))?
+        .run(|| {
+            settings
+                .iter()
+                .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
+        })?
         .with_context(|| format!("sysctls of {}", netns.name()))?;
     netns.ip("link set lo up")?;
     Ok(())

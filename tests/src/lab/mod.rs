@@ -126,7 +126,8 @@ impl Lab {
     /// # Errors
     /// If its rules cannot be read.
     pub fn router_drops(&self) -> Result<u64> {
-        let listed = self.router.output("nft", &["--json", "list", "counter", "ip", "between_nodes", "dropped"])?;
+        let listed =
+            self.router.output("nft", &["--json", "list", "counter", "ip", "between_nodes", "dropped"])?;
         let listed: serde_json::Value = serde_json::from_str(&listed)?;
         let counters = listed["nftables"].as_array().context("nft lists nothing")?;
         let packets = counters.iter().find_map(|entry| entry["counter"]["packets"].as_u64());

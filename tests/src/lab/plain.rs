@@ -16,8 +16,9 @@ impl Lab {
         for node in self.nodes() {
             node.netns().set_sysctl("net.ipv4.ip_forward", "1")?;
             let local = self.pods().iter().filter(|pod| pod.node() == node.name());
-            let mut lines: String =
-                local.map(|pod| format!("route add {}/32 dev {}\n", pod.address(), pod.interface())).collect();
+            let mut lines: String = local
+                .map(|pod| format!("route add {}/32 dev {}\n", pod.address(), pod.interface()))
+                .collect();
             for other in self.nodes().iter().filter(|other| other.name() != node.name()) {
                 let adjacent = other.subnet() == node.subnet();
                 let gateway = if adjacent { other.address() } else { node.subnet().gateway };

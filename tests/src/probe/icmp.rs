@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use etherparse::{Icmpv4Header, Icmpv4Slice, Icmpv4Type, IcmpEchoHeader, Ipv4HeaderSlice, icmpv4};
+use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, Ipv4HeaderSlice, icmpv4};
 use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, sendto, setsockopt,
-        socket, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, sendto,
+        setsockopt, socket, sockopt,
     },
 };
 

@@ -73,12 +73,7 @@ impl Drop for Series {
     }
 }
 
-fn run(
-    socket: &IcmpSocket,
-    to: Ipv4Addr,
-    interval: Duration,
-    stop: &AtomicBool,
-) -> io::Result<Vec<Packet>> {
+fn run(socket: &IcmpSocket, to: Ipv4Addr, interval: Duration, stop: &AtomicBool) -> io::Result<Vec<Packet>> {
     let mut packets: Vec<Packet> = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
