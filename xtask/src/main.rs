@@ -1,2 +1,32 @@
-//! Stub.
-fn main() {}
+//! Podroute's developer commands: `cargo xtask setup | build-ebpf | demo | test | check`.
+
+mod build_ebpf;
+mod demo;
+#[allow(dead_code, unused_imports)]
+mod toolchain;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Podroute's developer commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the BPF programs, and show which toolchain was taken
+    BuildEbpf(build_ebpf::Arguments),
+    /// Show pods on three nodes that reach each other
+    Demo(demo::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
+    }
+}
