@@ -9,7 +9,7 @@ mod bpf {
     pub mod skb;
 }
 
-use aya_ebpf::{bindings::TC_ACT_OK, macros::classifier, programs::TcContext};
+use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 use aya_log_ebpf::{debug, trace};
 use bpf::{act, maps, skb::Skb};
 use node_ebpf::Outcome;
@@ -39,7 +39,7 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     // What from-pod has routed comes by here too: counted there, it goes on at once.
     if skb.take_mark(MARK_FORWARDED) {
-        return TC_ACT_OK as i32;
+        return TC_ACT_UNSPEC;
     }
     let length = skb.frame_length();
     let done = act::to_uplink(&mut skb);

@@ -1,6 +1,6 @@
 //! Carries out what the library decides, with the kernel's helpers.
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use node_ebpf::{
     ETHERNET_LENGTH, Family, Fib, Header, Outcome, V4,
     decide::{self, Decision, Egress, Inner},
@@ -40,12 +40,13 @@ fn with_header(skb: &mut Skb<'_>, act: impl FnOnce(&mut Skb<'_>, &Header<V4>) ->
     Done { outcome, verdict, source, destination }
 }
 
-/// The verdict for a packet that the programs do not forward.
+/// The verdict for a packet that the programs do not forward. What goes on to the stack goes on to other
+/// programs at the same interface first (`TC_ACT_UNSPEC` is `TCX_NEXT`): we are not alone.
 #[inline(always)]
 const fn verdict(outcome: Outcome) -> i32 {
     match outcome.ending() {
         Ending::Dropped => TC_ACT_SHOT as i32,
-        Ending::Stack | Ending::Forwarded => TC_ACT_OK as i32,
+        Ending::Stack | Ending::Forwarded => TC_ACT_UNSPEC,
     }
 }
 
@@ -104,10 +105,10 @@ pub fn to_uplink(skb: &mut Skb<'_>) -> Done {
         return other_protocol();
     }
     with_header(skb, |skb, header| match decide::to_uplink(header, &Maps)? {
-        Egress::Leave => Ok((Outcome::StackRouted, TC_ACT_OK as i32)),
+        Egress::Leave => Ok((Outcome::StackRouted, TC_ACT_UNSPEC)),
         Egress::Encapsulate(via) => {
             encapsulate(skb, header, via)?;
-            Ok((Outcome::Ipip, TC_ACT_OK as i32))
+            Ok((Outcome::Ipip, TC_ACT_UNSPEC))
         }
     })
 }
@@ -143,7 +144,7 @@ fn decapsulate(skb: &mut Skb<'_>, outer: &Header<V4>) -> Acted {
         }
         Inner::Stack => {
             rewrite::congestion(skb, &inner, congestion)?;
-            Ok((Outcome::DecapStack, TC_ACT_OK as i32))
+            Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
         }
     }
 }

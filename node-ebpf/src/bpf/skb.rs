@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_FIXED_GSO,
+        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_FIXED_GSO,
         bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
     },
     helpers::generated::{bpf_get_prandom_u32, bpf_redirect_neigh, bpf_redirect_peer},
@@ -103,12 +103,12 @@ impl<'c> Skb<'c> {
         self.store(ETHERNET_LENGTH, outer).ok_or(Outcome::DropRewriteFailed)
     }
 
-    /// Removes an outer IPv4 header of this length.
+    /// Removes an outer IPv4 header of this length. IPv4 in IPv4 needs no `DECAP_L3` flag, which kernels
+    /// before 6.3 do not know: it only tells the kernel of another protocol.
     #[inline(always)]
     pub fn decapsulate(&mut self, outer: usize) -> Result<(), Outcome> {
-        let flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
         self.ctx
-            .adjust_room(-(outer as i32), BPF_ADJ_ROOM_MAC, u64::from(flags))
+            .adjust_room(-(outer as i32), BPF_ADJ_ROOM_MAC, u64::from(BPF_F_ADJ_ROOM_FIXED_GSO))
             .map_err(|_| Outcome::DropRewriteFailed)
     }
 

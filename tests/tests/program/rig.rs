@@ -12,8 +12,8 @@ use node_ebpf_common::{
     counter_index, map_name,
 };
 
-/// Verdicts (linux/pkt_cls.h).
-pub const TC_ACT_OK: u32 = 0;
+/// Verdicts (linux/pkt_cls.h). On to the next program, and in the end to the stack.
+pub const TC_ACT_UNSPEC: u32 = u32::MAX;
 /// Dropped.
 pub const TC_ACT_SHOT: u32 = 2;
 /// Redirected.
