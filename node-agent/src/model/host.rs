@@ -47,6 +47,10 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Whether it is a loopback (`IFF_LOOPBACK`).
     pub loopback: bool,
+    /// Whether IPv4 packets that come in here are forwarded (`net.ipv4.conf.NAME.forwarding`).
+    pub forwarding_v4: bool,
+    /// Whether the host answers ARP requests here for what it has a route to (`net.ipv4.conf.NAME.proxy_arp`).
+    pub proxy_arp: bool,
 }
 
 /// An address on an interface.
@@ -56,7 +60,8 @@ pub struct InterfaceAddress {
     pub link: u32,
     /// The address and the length of its network.
     pub address: IpNet,
-    /// Label (`IFA_LABEL`), by which our own address is recognised.
+    /// Label (`IFA_LABEL`), by which our own address is recognised. IPv6 addresses have none in the kernel:
+    /// one that carries our protocol number (`IFA_PROTO`) is reported with our label.
     pub label: Option<String>,
 }
 
