@@ -104,4 +104,15 @@ impl KernelRoute {
     /// Protocol number that marks a route as Podroute's. In `/etc/iproute2/rt_protos` terms it is free:
     /// 80 is Calico, 17 kube-router, 12 BIRD.
     pub const PROTOCOL: u8 = 77;
+
+    /// Metric that the kernel gives an IPv6 route for which none is named.
+    const DEFAULT_METRIC_V6: u32 = 1024;
+
+    /// The route as the kernel reports it back once it is installed.
+    #[must_use]
+    pub fn as_reported(&self) -> Self {
+        let default = if self.destination.is_v4() { 0 } else { Self::DEFAULT_METRIC_V6 };
+        let metric = if self.metric == 0 { default } else { self.metric };
+        Self { metric, ..self.clone() }
+    }
 }

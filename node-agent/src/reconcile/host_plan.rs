@@ -16,9 +16,6 @@ use crate::model::{
     Setting, WantedHost,
 };
 
-/// Metric that the kernel gives an IPv6 route for which none was named.
-const DEFAULT_METRIC_V6: u32 = 1024;
-
 /// What to change, in this order, and what stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostPlan {
@@ -150,11 +147,11 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
     };
     let mut slots: BTreeMap<Slot, Vec<KernelRoute>> = BTreeMap::new();
     for route in &observed.routes {
-        slots.entry(slot(route)).or_default().push(canonical(route));
+        slots.entry(slot(route)).or_default().push(route.as_reported());
     }
     let mut plan = RoutePlan::default();
     for route in wanted.routes.values() {
-        let route = canonical(&KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.clone() });
+        let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.as_reported() };
         let mut holders = slots.remove(&slot(&route)).unwrap_or_default();
         let foreign = holders.iter().find(|holder| !is_our_route(holder)).cloned();
         if let Some(found) = &foreign {
@@ -178,14 +175,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
 }
 
 fn slot(route: &KernelRoute) -> Slot {
-    (route.destination, canonical(route).metric)
-}
-
-/// The route as the kernel reports it back.
-fn canonical(route: &KernelRoute) -> KernelRoute {
-    let metric =
-        if route.metric == 0 && !route.destination.is_v4() { DEFAULT_METRIC_V6 } else { route.metric };
-    KernelRoute { metric, ..route.clone() }
+    (route.destination, route.as_reported().metric)
 }
 
 fn is_our_route(route: &KernelRoute) -> bool {

@@ -275,7 +275,7 @@ fn any_route(protocols: &'static [u8]) -> impl Strategy<Value = KernelRoute> {
             let ours = protocol == KernelRoute::PROTOCOL && gateway.is_some() && route.destination.is_v4();
             let source = source.filter(|_| ours).map(address);
             // As the kernel reports it.
-            canonical(&KernelRoute { metric, protocol, mtu, source, ..route })
+            KernelRoute { metric, protocol, mtu, source, ..route }.as_reported()
         })
 }
 

@@ -27,17 +27,17 @@ pub(super) fn apply(change: &HostChange, view: &mut HostView) {
             assert_usable(&added.route, view);
             let taken = |other: &&KernelRoute| slot(other) == slot(&added.route);
             assert_eq!(view.routes.iter().find(taken), None, "EEXIST: {change}");
-            view.routes.push(canonical(&added.route));
+            view.routes.push(added.route.as_reported());
         }
         HostChange::ReplaceRoute(replaced) => {
             assert_usable(&replaced.route, view);
             match view.routes.iter_mut().find(|other| slot(other) == slot(&replaced.route)) {
-                Some(first) => *first = canonical(&replaced.route),
-                None => view.routes.push(canonical(&replaced.route)),
+                Some(first) => *first = replaced.route.as_reported(),
+                None => view.routes.push(replaced.route.as_reported()),
             }
         }
         HostChange::DeleteRoute(deleted) => {
-            let ours = KernelRoute { protocol: KernelRoute::PROTOCOL, ..canonical(&deleted.route) };
+            let ours = KernelRoute { protocol: KernelRoute::PROTOCOL, ..deleted.route.as_reported() };
             let found = view.routes.iter().position(|other| *other == ours);
             view.routes.remove(found.unwrap_or_else(|| panic!("ESRCH: {change}")));
         }
