@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod host;
 mod model;
+mod reconcile;
 mod source;
 
 fn main() {
