@@ -5,6 +5,9 @@ mod cli;
 mod config;
 mod host;
 mod model;
+
+mod reconcile;
+mod rib;
 mod source;
 
 fn main() {
