@@ -6,6 +6,7 @@ mod config;
 mod host;
 mod model;
 mod reconcile;
+mod rib;
 mod source;
 
 fn main() {

@@ -1,5 +1,10 @@
-//! From what is wanted and what is observed to the changes between them.
+//! What differs between what is wanted and what is there, and the changes that make it even.
 
+mod datapath_plan;
 mod host_plan;
 
+pub use datapath_plan::{
+    AttachmentPoint, AttachmentState, DatapathPlan, Exhausted, MapChange, ObservedDatapath, PlanOptions,
+    plan as plan_datapath,
+};
 pub use host_plan::{HostConflict, HostPlan, plan as plan_host};

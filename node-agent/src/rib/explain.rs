@@ -1,0 +1,135 @@
+//! The selection and its resolution told to people and machines: what `routes` and `lookup` show.
+
+use std::net::IpAddr;
+
+use node_ebpf_common::{NextHop, NextHopKind};
+use serde::Serialize;
+
+use super::{Candidate, Loser, Resolved, Role, Selection, address::from_map};
+use crate::model::{NextHopKey, Origin, Prefix};
+
+/// A prefix, what it leads to, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteRow {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// What the prefix is.
+    pub role: Role,
+    /// What is done with its packets (`local`, `direct`, `ipip`, `host`, `unassigned`); none if refused.
+    pub encapsulation: Option<&'static str>,
+    /// The next-hop object: `node b1`, `pod default/web-0`, `host`, `unassigned`.
+    pub next_hop: String,
+    /// The neighbour that packets are sent to.
+    pub gateway: Option<IpAddr>,
+    /// The interface that packets leave through.
+    pub interface: Option<String>,
+    /// Destination of the outer header, if there is one.
+    pub tunnel_destination: Option<IpAddr>,
+    /// Largest IP packet in bytes, before any encapsulation.
+    pub mtu: Option<u32>,
+    /// The kernel's route that leads to the node.
+    pub underlay: Option<Prefix>,
+    /// Where the prefix is stated.
+    pub origin: Origin,
+    /// Why it has no route; none if it has.
+    pub refused: Option<String>,
+    /// Who else claims it.
+    pub losers: Vec<LoserRow>,
+}
+
+/// Someone else who claims a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LoserRow {
+    /// Who, for people.
+    pub candidate: String,
+    /// Why it is not used, for people.
+    pub reason: String,
+    /// Where it is stated.
+    pub origin: Origin,
+}
+
+/// Which route a packet to an address takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lookup {
+    /// The address.
+    pub address: IpAddr,
+    /// The longest match that has a route; none if the host's stack decides.
+    pub route: Option<RouteRow>,
+    /// Longer matches that have none, longest first.
+    pub passed_over: Vec<RouteRow>,
+    /// Claims of matching prefixes that nobody has, longest first.
+    pub unused: Vec<LoserRow>,
+}
+
+/// Every selected prefix, refused ones included, in order.
+#[must_use]
+pub fn rows(selection: &Selection, resolved: &Resolved) -> Vec<RouteRow> {
+    selection.routes.iter().map(|(prefix, candidate)| row(selection, resolved, *prefix, candidate)).collect()
+}
+
+/// The route that a packet to this address takes, by longest match.
+#[must_use]
+pub fn lookup(selection: &Selection, resolved: &Resolved, address: IpAddr) -> Lookup {
+    let mut found = Lookup { address, route: None, passed_over: Vec::new(), unused: Vec::new() };
+    let host = Prefix::host(address);
+    let around = (0..=host.len()).rev().filter_map(|length| ipnet::IpNet::new(address, length).ok());
+    for prefix in around.map(Prefix::containing) {
+        let Some(candidate) = selection.routes.get(&prefix) else {
+            found.unused.extend(losers(selection, &prefix));
+            continue;
+        };
+        let row = row(selection, resolved, prefix, candidate);
+        if row.refused.is_none() {
+            found.route = Some(row);
+            break;
+        }
+        found.passed_over.push(row);
+    }
+    found
+}
+
+fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &Candidate) -> RouteRow {
+    let next_hop =
+        resolved.wanted.datapath.routes.get(&prefix).and_then(|route| next_hop(resolved, &route.next_hop));
+    let kind = next_hop.and_then(|next_hop| NextHopKind::from_u32(next_hop.kind));
+    let path = kind.and_then(|_| resolved.paths.get(&candidate.target));
+    let refused = match kind {
+        Some(_) => None,
+        None if resolved.hold => Some("this node is not in the cluster state, or is not used".to_owned()),
+        None => {
+            resolved.refused.get(&prefix).cloned().or_else(|| Some("it is not in the datapath".to_owned()))
+        }
+    };
+    RouteRow {
+        prefix,
+        role: candidate.role,
+        encapsulation: kind.map(NextHopKind::label),
+        next_hop: candidate.target.to_string(),
+        gateway: next_hop.and_then(|next_hop| from_map(next_hop.gateway)),
+        interface: path.map(|path| path.interface.clone()),
+        tunnel_destination: next_hop
+            .filter(|_| kind == Some(NextHopKind::Ipip))
+            .and_then(|next_hop| from_map(next_hop.tunnel_destination)),
+        mtu: next_hop.map(|next_hop| next_hop.mtu).filter(|mtu| *mtu > 0),
+        underlay: path.and_then(|path| path.underlay),
+        origin: candidate.origin.clone(),
+        refused,
+        losers: losers(selection, &prefix),
+    }
+}
+
+fn next_hop<'a>(resolved: &'a Resolved, key: &NextHopKey) -> Option<&'a NextHop> {
+    resolved.wanted.datapath.next_hops.get(key)
+}
+
+fn losers(selection: &Selection, prefix: &Prefix) -> Vec<LoserRow> {
+    let row = |Loser { candidate, reason }: &Loser| LoserRow {
+        candidate: candidate.to_string(),
+        reason: reason.clone(),
+        origin: candidate.origin.clone(),
+    };
+    selection.losers.get(prefix).into_iter().flatten().map(row).collect()
+}
