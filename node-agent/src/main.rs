@@ -1,12 +1,16 @@
 //! `node-agent`: the daemon that keeps this node's BPF maps and kernel routes in step with the cluster,
 //! and the command line that asks it what it does.
 
+mod api;
 mod cli;
 mod config;
 mod host;
 mod model;
 mod source;
+mod yaml;
 
-fn main() {
-    cli::main();
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
 }

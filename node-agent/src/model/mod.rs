@@ -2,6 +2,7 @@
 
 mod cluster;
 mod host;
+mod interface;
 mod name;
 mod prefix;
 mod wanted;
@@ -11,6 +12,7 @@ pub use cluster::{
     SourceUpdate,
 };
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
+pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
 pub use prefix::{Prefix, PrefixError};
 pub use wanted::{
