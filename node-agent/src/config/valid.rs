@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{InterfaceNameError, NameError, NodeName, check_interface_name},
-    yaml::{self, Findings, Located, Place, Structure},
+    yaml::{self, Findings, Located, Place, Structure, choose},
 };
 
 /// What can be wrong in the configuration.
@@ -19,20 +19,6 @@ pub enum ConfigDefect {
     /// The document's structure.
     #[error(transparent)]
     Structure(#[from] Structure),
-    /// A required field is missing, or has no value.
-    #[error("this field is required and missing; allowed: {allowed}")]
-    Missing {
-        /// What belongs there.
-        allowed: &'static str,
-    },
-    /// A word that is none of the choices.
-    #[error("{value:?} is not one of the choices; allowed: {allowed}")]
-    NotAChoice {
-        /// The word.
-        value: String,
-        /// The choices.
-        allowed: String,
-    },
     /// The node's name.
     #[error(transparent)]
     NodeName(#[from] NameError),
@@ -119,7 +105,7 @@ const TOP: Place = Place { line: 1, column: 1 };
 
 fn check_node(node: Option<Located<String>>, findings: &mut Findings<ConfigDefect>) -> Option<NodeName> {
     let Some(node) = node else {
-        findings.add(TOP, "node", ConfigDefect::Missing { allowed: "this node's name in the cluster state" });
+        findings.add(TOP, "node", Structure::Missing { allowed: "this node's name in the cluster state" });
         return None;
     };
     findings.check(node.place, "node", node.value.parse::<NodeName>())
@@ -131,7 +117,7 @@ fn check_source(
     findings: &mut Findings<ConfigDefect>,
 ) -> Option<PathBuf> {
     let missing =
-        ConfigDefect::Missing { allowed: "source: with file: PATH of the cluster-state file below it" };
+        Structure::Missing { allowed: "source: with file: PATH of the cluster-state file below it" };
     let Some(source) = source else {
         findings.add(TOP, "source", missing);
         return None;
@@ -200,13 +186,10 @@ fn check_choice<T: Copy>(
     choices: &[(&str, T)],
     findings: &mut Findings<ConfigDefect>,
 ) -> Option<T> {
-    let Some(word) = word else { return choices.first().map(|choice| choice.1) };
-    let choice = choices.iter().find(|choice| choice.0 == word.value).map(|choice| choice.1);
-    if choice.is_none() {
-        let allowed = choices.iter().map(|choice| choice.0).collect::<Vec<_>>().join(", ");
-        findings.add(word.place, field, ConfigDefect::NotAChoice { value: word.value, allowed });
+    match word {
+        None => choices.first().map(|choice| choice.1),
+        Some(word) => findings.check(word.place, field, choose(&word.value, choices)),
     }
-    choice
 }
 
 fn check_interval(

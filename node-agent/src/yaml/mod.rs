@@ -8,5 +8,5 @@ mod read;
 
 pub use finding::{Finding, Findings, Place};
 pub use located::Located;
-pub use parse::{Structure, parse};
+pub use parse::{Structure, choose, parse};
 pub use read::{ReadError, read};

@@ -25,6 +25,20 @@ pub enum Structure {
     /// A field that stands twice in the same mapping.
     #[error("this field stands twice; allowed: once")]
     DuplicateField,
+    /// A required field is missing, or has no value.
+    #[error("this field is required and missing; allowed: {allowed}")]
+    Missing {
+        /// What belongs there.
+        allowed: &'static str,
+    },
+    /// A word that is none of the choices.
+    #[error("{value:?} is not one of the choices; allowed: {allowed}")]
+    NotAChoice {
+        /// The word.
+        value: String,
+        /// The choices.
+        allowed: String,
+    },
     /// A list where a value belongs, and so on.
     #[error("{found} is of the wrong type; allowed: {allowed}")]
     WrongType {
@@ -63,6 +77,17 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Finding<S
         let error = cause(&error);
         let field = path.as_ref().map(|path| field_path(path, error)).unwrap_or_default();
         finding(place, field, structure(error, text, place))
+    })
+}
+
+/// One of the choices by its word.
+///
+/// # Errors
+/// The word is none of them.
+pub fn choose<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T, Structure> {
+    choices.iter().find(|choice| choice.0 == word).map(|choice| choice.1).ok_or_else(|| {
+        let allowed = choices.iter().map(|choice| choice.0).collect::<Vec<_>>().join(", ");
+        Structure::NotAChoice { value: word.to_owned(), allowed }
     })
 }
 
