@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs, io};
 
 use aya::{
     programs::{
-        LinkOrder, SchedClassifier, SchedClassifierLink, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
-        tc::TcAttachOptions,
+        tc::{SchedClassifierLink, TcAttachOptions},
     },
     util::KernelVersion,
 };
@@ -36,8 +36,10 @@ impl Method {
         match configured {
             AttachMethod::Tcx => Self::Tcx,
             AttachMethod::Clsact => Self::Clsact,
-            AttachMethod::Auto if KernelVersion::at_least(6, 6, 0) => Self::Tcx,
-            AttachMethod::Auto => Self::Clsact,
+            AttachMethod::Auto => match KernelVersion::current() {
+                Ok(kernel) if kernel >= KernelVersion::new(6, 6, 0) => Self::Tcx,
+                _ => Self::Clsact,
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use aya::programs::{SchedClassifier, SchedClassifierLink, TcAttachType, tc};
+use aya::programs::{Link as _, SchedClassifier, TcAttachType, tc, tc::SchedClassifierLink};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,

@@ -2,11 +2,8 @@
 
 mod cluster;
 mod host;
-<<<<<<< HEAD
 mod host_change;
-=======
 mod interface;
->>>>>>> wip/source
 mod name;
 mod prefix;
 mod wanted;
@@ -16,11 +13,8 @@ pub use cluster::{
     SourceUpdate,
 };
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
-<<<<<<< HEAD
 pub use host_change::{AddressChange, HostChange, RouteChange, Setting};
-=======
 pub use interface::{InterfaceNameError, check_interface_name};
->>>>>>> wip/source
 pub use name::{NameError, NodeName, PodName};
 pub use prefix::{Prefix, PrefixError};
 pub use wanted::{

@@ -33,6 +33,39 @@ pub struct ObservedDatapath {
     pub attachments: BTreeMap<AttachmentPoint, AttachmentState>,
 }
 
+impl ObservedDatapath {
+    /// What is observed after a change was made, without reading it back.
+    pub fn record(&mut self, change: &MapChange) {
+        match change {
+            MapChange::SetSettings(settings) => self.settings = *settings,
+            MapChange::SetNextHop { index, next_hop } => {
+                self.next_hops.insert(*index, *next_hop);
+            }
+            MapChange::SetEndpoint { link, endpoint } => {
+                self.endpoints.insert(*link, *endpoint);
+            }
+            MapChange::SetRoute { prefix, route } => {
+                self.routes.insert(*prefix, *route);
+            }
+            MapChange::Attach(at) => {
+                self.attachments.insert(at.into(), AttachmentState::Current);
+            }
+            MapChange::Detach(point) => {
+                self.attachments.remove(point);
+            }
+            MapChange::DeleteEndpoint { link } => {
+                self.endpoints.remove(link);
+            }
+            MapChange::DeleteRoute { prefix } => {
+                self.routes.remove(prefix);
+            }
+            MapChange::FreeNextHop { index } => {
+                self.next_hops.remove(index);
+            }
+        }
+    }
+}
+
 /// Where a program is attached. Without the interface's name: a renamed interface is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttachmentPoint {
