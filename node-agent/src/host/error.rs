@@ -70,6 +70,9 @@ fn advice(change: &HostChange, reason: &NetlinkError) -> Option<&'static str> {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => {
             "the gateway is not on that interface's link: check the node's address and the interface's own addresses"
         }
+        Errno::EINVAL if reason.detail().is_some_and(|text| text.contains("gateway")) => {
+            "the gateway must be another host's address: does the cluster state give this node's address to another node?"
+        }
         Errno::EINVAL if sets_route(|route| route.source.is_some()) => {
             "its source must be an address of this host on an interface that is up: is `lo` up?"
         }
@@ -127,6 +130,9 @@ mod tests {
     fn remedy_fits_the_change() {
         let with_source = text(add_route(Some("10.244.1.1")), Errno::EINVAL, None);
         assert!(with_source.ends_with("is `lo` up?"), "{with_source}");
+        let own_gateway =
+            text(add_route(Some("10.244.1.1")), Errno::EINVAL, Some("Nexthop has invalid gateway"));
+        assert!(own_gateway.contains("must be another host's address"), "{own_gateway}");
         let without = text(add_route(None), Errno::EINVAL, None);
         assert!(without.ends_with("Invalid argument (EINVAL)"), "{without}");
         assert!(text(add_route(None), Errno::EEXIST, None).contains("another program"));

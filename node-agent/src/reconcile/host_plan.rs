@@ -30,7 +30,8 @@ pub struct HostPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostConflict {
-    /// A route with the same destination and metric.
+    /// A route with the same destination and metric. Ours is not put in its place; one of ours that stands
+    /// beside it is kept if it is right and removed if it is not.
     Route {
         /// Ours.
         wanted: RouteChange,
@@ -46,9 +47,9 @@ impl fmt::Display for HostConflict {
         match self {
             Self::Route { wanted, found } => write!(
                 f,
-                "route {wanted} is not installed: protocol {} already has a route to {} with the same metric ({found}); \
-                 remove that one if Podroute is to route this prefix",
-                found.route.protocol, wanted.route.destination,
+                "route {wanted} meets a route of protocol {} with the same destination and metric ({found}), \
+                 which Podroute leaves alone; remove that one if Podroute is to route this prefix",
+                found.route.protocol,
             ),
             Self::Address(address) => write!(
                 f,

@@ -182,7 +182,12 @@ fn foreign_route_in_the_same_place_is_a_conflict() {
         }]
     );
     let text = plan.conflicts[0].to_string();
-    assert!(text.contains("protocol 4 already has a route to 10.1.0.0/24"), "{text}");
+    assert!(
+        text.contains(
+            "meets a route of protocol 4 with the same destination and metric (10.1.0.0/24 via 10.0.0.9"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
