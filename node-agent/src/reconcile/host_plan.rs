@@ -53,7 +53,7 @@ impl fmt::Display for HostConflict {
             ),
             Self::Address(address) => write!(
                 f,
-                "address {} on {} was there before Podroute: it is used, but it will not be removed by `cleanup`",
+                "address {} on {} was there before Podroute: it is used, but `cleanup` will not remove it",
                 address.address,
                 address.interface.as_deref().unwrap_or("an unknown interface"),
             ),
@@ -148,7 +148,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
     };
     let mut slots: BTreeMap<Slot, Vec<KernelRoute>> = BTreeMap::new();
     for route in &observed.routes {
-        slots.entry(slot(route)).or_default().push(route.as_reported());
+        slots.entry(slot(route)).or_default().push(route.clone());
     }
     let mut plan = RoutePlan::default();
     for route in wanted.routes.values() {
@@ -176,7 +176,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
 }
 
 fn slot(route: &KernelRoute) -> Slot {
-    (route.destination, route.as_reported().metric)
+    (route.destination, route.metric)
 }
 
 fn is_our_route(route: &KernelRoute) -> bool {

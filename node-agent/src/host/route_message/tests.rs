@@ -158,7 +158,8 @@ fn path_mtu_is_found_among_other_metrics() {
 
 #[test]
 fn what_is_no_plain_route_of_the_main_table_is_left_out() {
-    let bend: [(&str, fn(&mut RouteMessage)); 6] = [
+    type Bend = fn(&mut RouteMessage);
+    let bend: [(&str, Bend); 6] = [
         ("another table", |message| message.header.table = 255),
         ("another table, by number", |message| {
             message.header.table = 252;

@@ -115,7 +115,8 @@ fn empty_host_gets_everything_in_order() {
 
 #[test]
 fn only_the_difference_is_planned() {
-    let cases: [(&str, Vec<KernelRoute>, Vec<KernelRoute>, &[&str]); 7] = [
+    type Case = (&'static str, Vec<KernelRoute>, Vec<KernelRoute>, &'static [&'static str]);
+    let cases: [Case; 7] = [
         ("the same", vec![via("10.1.0.0/24", "10.0.0.2")], vec![via("10.1.0.0/24", "10.0.0.2")], &[]),
         (
             "another gateway",
