@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage, AddressProtocol, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, AddressScope},
 };
 
 use crate::model::{AddressChange, InterfaceAddress, KernelRoute, OwnAddress};
@@ -51,6 +51,10 @@ pub(super) fn encode_address(change: &AddressChange) -> AddressMessage {
     message.header.prefix_len = change.address.prefix_len();
     message.header.scope = AddressScope::Universe;
     message.header.index = change.link;
+    if family == AddressFamily::Inet6 {
+        // An address that is being checked for duplicates is no source for a route yet.
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
     message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip), mark];
     message
 }

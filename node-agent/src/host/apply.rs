@@ -1,5 +1,7 @@
 //! Changes the host's network.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt, stream};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
@@ -12,7 +14,7 @@ use super::{
     route_message::{encode_delete_route, encode_new_route},
     session::{NetlinkError, Session},
 };
-use crate::model::{HostChange, KernelRoute};
+use crate::model::{HostChange, KernelRoute, Prefix};
 
 /// How many changes are on their way to the kernel before the first one's answer is awaited.
 const IN_FLIGHT: usize = 256;
@@ -33,7 +35,8 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// If no netlink socket can be opened; then nothing was done.
+    /// If no netlink socket can be opened: then nothing was done. Or if a route could not be added because
+    /// there is one, and the routes cannot be read to see whether it is the same: observe anew.
     pub async fn apply_all(&self, changes: &[HostChange]) -> Result<Vec<Result<(), HostError>>, HostError> {
         let session = Session::open()?;
         let mut results: Vec<_> = stream::iter(changes)
@@ -41,10 +44,8 @@ impl Host {
             .buffered(IN_FLIGHT)
             .collect()
             .await;
-        for (change, result) in changes.iter().zip(&mut results) {
-            if is_taken(change, result) && holds(&session, change).await {
-                *result = Ok(());
-            }
+        if changes.iter().zip(&results).any(|(change, result)| is_taken(change, result)) {
+            forgive_done_before(changes, &mut results, &read_routes(&session).await?);
         }
         Ok(results)
     }
@@ -110,11 +111,26 @@ fn is_taken(change: &HostChange, result: &Result<(), HostError>) -> bool {
         && matches!(result, Err(HostError::Change { reason, .. }) if reason.errno() == Some(Errno::EEXIST))
 }
 
-/// Whether the kernel holds exactly the route that was to be added.
-async fn holds(session: &Session, change: &HostChange) -> bool {
-    let HostChange::AddRoute(added) = change else { return false };
-    let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..added.route.as_reported() };
-    read_routes(session).await.is_ok_and(|routes| routes.contains(&route))
+/// Adding a route is no failure if the kernel holds exactly that route already.
+fn forgive_done_before(
+    changes: &[HostChange],
+    results: &mut [Result<(), HostError>],
+    observed: &[KernelRoute],
+) {
+    let mut by_destination: BTreeMap<Prefix, Vec<&KernelRoute>> = BTreeMap::new();
+    for route in observed {
+        by_destination.entry(route.destination).or_default().push(route);
+    }
+    for (change, result) in changes.iter().zip(results) {
+        if let HostChange::AddRoute(added) = change
+            && is_taken(change, result)
+        {
+            let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..added.route.as_reported() };
+            if by_destination.get(&route.destination).is_some_and(|held| held.contains(&&route)) {
+                *result = Ok(());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,5 +187,21 @@ mod tests {
         let result = Err(HostError::Change { change: Box::new(add.clone()), reason: refused(Errno::EEXIST) });
         assert!(is_taken(&add, &result));
         assert!(!is_taken(&delete, &result));
+    }
+
+    #[test]
+    fn route_that_is_there_already_was_added() {
+        let add = HostChange::AddRoute(route(RouteKind::Blackhole));
+        let ours = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route(RouteKind::Blackhole).route };
+        let theirs = KernelRoute { protocol: 4, ..ours.clone() };
+        let other = KernelRoute { kind: RouteKind::Unicast, link: Some(2), ..ours.clone() };
+        for (held, forgiven) in
+            [(vec![ours], true), (vec![theirs], false), (vec![other], false), (vec![], false)]
+        {
+            let reason = NetlinkError::Refused { errno: Errno::EEXIST, detail: None };
+            let mut results = [Err(HostError::Change { change: Box::new(add.clone()), reason })];
+            forgive_done_before(std::slice::from_ref(&add), &mut results, &held);
+            assert_eq!(results[0].is_ok(), forgiven, "{held:?}");
+        }
     }
 }

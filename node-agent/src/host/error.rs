@@ -3,7 +3,7 @@ use std::{io, net::IpAddr, path::PathBuf};
 use nix::errno::Errno;
 
 use super::session::NetlinkError;
-use crate::model::{HostChange, KernelRoute};
+use crate::model::HostChange;
 
 /// Why the host could not be read or changed: what failed, on which object, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum HostError {
         reason: NetlinkError,
     },
     /// The kernel refused a change.
-    #[error("cannot {change}: {reason}{}", advice(change, reason).map(|text| format!("; {text}")).unwrap_or_default())]
+    #[error("cannot {change}: {reason}{}", advice(change, reason))]
     Change {
         /// What was to be done.
         change: Box<HostChange>,
@@ -58,33 +58,40 @@ pub enum HostError {
     Watch(io::Error),
 }
 
-/// What the user can do about a refused change.
-fn advice(change: &HostChange, reason: &NetlinkError) -> Option<&'static str> {
-    let sets_route = |usable: fn(&KernelRoute) -> bool| matches!(change, HostChange::AddRoute(set) | HostChange::ReplaceRoute(set) if usable(&set.route));
-    Some(match reason.errno()? {
-        Errno::EPERM | Errno::EACCES => "run the agent as root or give it CAP_NET_ADMIN",
+/// What the user can do about a refused change, as the rest of a sentence; empty where we know nothing.
+fn advice(change: &HostChange, reason: &NetlinkError) -> &'static str {
+    let set_route = match change {
+        HostChange::AddRoute(set) | HostChange::ReplaceRoute(set) => Some(&set.route),
+        _ => None,
+    };
+    let Some(errno) = reason.errno() else { return "" };
+    match errno {
+        Errno::EPERM | Errno::EACCES => "; run the agent as root or give it CAP_NET_ADMIN",
         Errno::ENETDOWN => {
-            "its interface is down: bring it up (`ip link set INTERFACE up`), the agent tries again then"
+            "; its interface is down: bring it up (`ip link set INTERFACE up`), the agent tries again then"
         }
-        Errno::ENODEV => "its interface is gone: the agent tries again when one appears",
+        Errno::ENODEV => "; its interface is gone: the agent tries again when one appears",
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => {
-            "the gateway is not on that interface's link: check the node's address and the interface's own addresses"
+            "; the gateway is not on that interface's link: check the node's address and the interface's own"
         }
-        Errno::EINVAL if sets_route(|route| route.source.is_some()) => {
-            "its source must be an address of this host on an interface that is up: is `lo` up?"
+        Errno::EINVAL if reason.detail().is_some_and(|text| text.contains("gateway")) => {
+            "; the gateway must be another host's address: does another node have this node's address?"
         }
-        Errno::EEXIST if sets_route(|_| true) => {
-            "another program has put a route there meanwhile: remove it if Podroute is to route this prefix"
+        Errno::EINVAL if set_route.is_some_and(|route| route.source.is_some()) => {
+            "; its source must be an address of this host on an interface that is up: is `lo` up?"
         }
-        Errno::ENOMEM | Errno::ENOBUFS => "the kernel is short of memory: the agent tries again",
-        _ => return None,
-    })
+        Errno::EEXIST if set_route.is_some() => {
+            "; another program has put a route there: remove it if Podroute is to route this prefix"
+        }
+        Errno::ENOMEM | Errno::ENOBUFS => "; the kernel is short of memory: the agent tries again",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RouteChange, RouteKind};
+    use crate::model::{KernelRoute, RouteChange, RouteKind};
 
     fn add_route(source: Option<&str>) -> HostChange {
         HostChange::AddRoute(RouteChange {
@@ -127,6 +134,9 @@ mod tests {
     fn remedy_fits_the_change() {
         let with_source = text(add_route(Some("10.244.1.1")), Errno::EINVAL, None);
         assert!(with_source.ends_with("is `lo` up?"), "{with_source}");
+        let own_gateway =
+            text(add_route(Some("10.244.1.1")), Errno::EINVAL, Some("Nexthop has invalid gateway"));
+        assert!(own_gateway.contains("must be another host's address"), "{own_gateway}");
         let without = text(add_route(None), Errno::EINVAL, None);
         assert!(without.ends_with("Invalid argument (EINVAL)"), "{without}");
         assert!(text(add_route(None), Errno::EEXIST, None).contains("another program"));

@@ -49,9 +49,13 @@ pub(super) fn decode_route(message: &RouteNetlinkMessage) -> Option<KernelRoute>
     for attribute in attributes {
         take(attribute, header.destination_prefix_length, &mut route)?;
     }
-    if kind != RouteKind::Unicast {
-        // IPv6 reports the loopback.
-        route.link = None;
+    match (kind, route.link) {
+        (RouteKind::Unicast, Some(_)) => {}
+        // By a next-hop object that the kernel was told not to spell out (`nexthop_compat_mode`): it leads
+        // somewhere, but must not be taken for a route to the link itself.
+        (RouteKind::Unicast, None) => route.kind = RouteKind::Other,
+        // IPv6 reports the loopback here.
+        (RouteKind::Blackhole | RouteKind::Other, _) => route.link = None,
     }
     Some(route)
 }

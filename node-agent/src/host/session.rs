@@ -13,6 +13,7 @@ use rtnetlink::{
     },
     sys::AsyncSocket,
 };
+use tracing::debug;
 
 use super::HostError;
 
@@ -56,6 +57,15 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } => Some(*errno),
+            Self::Interrupted | Self::NoAnswer | Self::Closed => None,
+        }
+    }
+
+    /// The kernel's own words, if it has any.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Refused { detail, .. } => detail.as_deref(),
             Self::Interrupted | Self::NoAnswer | Self::Closed => None,
         }
     }
@@ -122,7 +132,10 @@ impl Session {
                 }
             };
             match outcome {
-                Err(NetlinkError::Interrupted) => tokio::time::sleep(DUMP_BACKOFF * attempt).await,
+                Err(NetlinkError::Interrupted) => {
+                    debug!(attempt, "a change interrupted the kernel's answer: asking again");
+                    tokio::time::sleep(DUMP_BACKOFF * attempt).await;
+                }
                 outcome => return outcome.map(|()| dump.objects),
             }
         }

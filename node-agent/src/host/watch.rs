@@ -8,6 +8,7 @@ use rtnetlink::{
     sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tracing::debug;
 
 use super::HostError;
 
@@ -60,10 +61,12 @@ impl HostWatch {
                 received = self.socket.recv(&mut buffer) => received,
                 () = changed.closed() => return Ok(()),
             };
-            if let Err(error) = received
-                && !is_overrun(&error)
-            {
-                return Err(HostError::Watch(error));
+            match received {
+                Ok(()) => {}
+                Err(error) if is_overrun(&error) => {
+                    debug!("more changes at once than the kernel keeps for us")
+                }
+                Err(error) => return Err(HostError::Watch(error)),
             }
             if let Err(TrySendError::Closed(HostChanged)) = changed.try_send(HostChanged) {
                 return Ok(());
@@ -75,4 +78,15 @@ impl HostWatch {
 /// Whether notifications were lost because the socket's buffer was full. That is a change like any other.
 fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_buffer_is_survived() {
+        assert!(is_overrun(&io::Error::from_raw_os_error(Errno::ENOBUFS as i32)));
+        assert!(!is_overrun(&io::Error::from_raw_os_error(Errno::EBADF as i32)));
+    }
 }

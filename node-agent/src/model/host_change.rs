@@ -7,7 +7,7 @@ use super::{KernelRoute, OwnAddress, RouteKind};
 
 /// One change to the kernel's own tables: a step of a plan, and what an error or a dry run names.
 ///
-/// `Display` is an imperative ("delete route 10.244.2.0/24 …"), so that both "would …" and "cannot …" read well.
+/// `Display` is an imperative ("delete route 10.244.2.0/24 …"), so that "would …" and "cannot …" read well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostChange {

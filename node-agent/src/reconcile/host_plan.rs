@@ -30,7 +30,8 @@ pub struct HostPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostConflict {
-    /// A route with the same destination and metric.
+    /// A route with the same destination and metric. Ours is not put in its place; one of ours that stands
+    /// beside it is kept if it is right and removed if it is not.
     Route {
         /// Ours.
         wanted: RouteChange,
@@ -46,13 +47,13 @@ impl fmt::Display for HostConflict {
         match self {
             Self::Route { wanted, found } => write!(
                 f,
-                "route {wanted} is not installed: protocol {} already has a route to {} with the same metric ({found}); \
-                 remove that one if Podroute is to route this prefix",
-                found.route.protocol, wanted.route.destination,
+                "route {wanted} meets a route of protocol {} with the same destination and metric ({found}), \
+                 which Podroute leaves alone; remove that one if Podroute is to route this prefix",
+                found.route.protocol,
             ),
             Self::Address(address) => write!(
                 f,
-                "address {} on {} was there before Podroute: it is used, but it will not be removed by `cleanup`",
+                "address {} on {} was there before Podroute: it is used, but `cleanup` will not remove it",
                 address.address,
                 address.interface.as_deref().unwrap_or("an unknown interface"),
             ),
@@ -147,7 +148,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
     };
     let mut slots: BTreeMap<Slot, Vec<KernelRoute>> = BTreeMap::new();
     for route in &observed.routes {
-        slots.entry(slot(route)).or_default().push(route.as_reported());
+        slots.entry(slot(route)).or_default().push(route.clone());
     }
     let mut plan = RoutePlan::default();
     for route in wanted.routes.values() {
@@ -175,7 +176,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
 }
 
 fn slot(route: &KernelRoute) -> Slot {
-    (route.destination, route.as_reported().metric)
+    (route.destination, route.metric)
 }
 
 fn is_our_route(route: &KernelRoute) -> bool {

@@ -1,7 +1,5 @@
 use super::*;
 
-const METRICS_LOCK: RouteMetric = RouteMetric::Lock(4);
-
 fn remote() -> KernelRoute {
     KernelRoute {
         destination: "10.244.2.0/24".parse().unwrap(),
@@ -126,6 +124,7 @@ fn default_route_has_no_destination_attribute() {
     for (family, destination) in [(AddressFamily::Inet, "0.0.0.0/0"), (AddressFamily::Inet6, "::/0")] {
         let mut message = main_table(family);
         message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Oif(2)];
         assert_eq!(reported(message).unwrap().destination, destination.parse().unwrap());
     }
 }
@@ -138,16 +137,29 @@ fn loopback_of_an_ipv6_blackhole_is_left_out() {
 }
 
 #[test]
-fn path_mtu_is_found_among_other_metrics() {
+fn route_by_an_unspelled_next_hop_object_is_not_on_link() {
     let mut message = message();
     message.attributes =
-        vec![RouteAttribute::Metrics(vec![METRICS_LOCK, RouteMetric::Advmss(1400), RouteMetric::Mtu(1440)])];
+        vec![RouteAttribute::Destination(Ipv4Addr::new(10, 0, 9, 0).into()), RouteAttribute::NhId(1)];
+    let route = reported(message).unwrap();
+    assert_eq!((route.kind, route.link), (RouteKind::Other, None));
+}
+
+#[test]
+fn path_mtu_is_found_among_other_metrics() {
+    let mut message = message();
+    message.attributes = vec![RouteAttribute::Metrics(vec![
+        RouteMetric::Lock(4),
+        RouteMetric::Advmss(1400),
+        RouteMetric::Mtu(1440),
+    ])];
     assert_eq!(reported(message).unwrap().mtu, Some(1440));
 }
 
 #[test]
 fn what_is_no_plain_route_of_the_main_table_is_left_out() {
-    let bend: [(&str, fn(&mut RouteMessage)); 6] = [
+    type Bend = fn(&mut RouteMessage);
+    let bend: [(&str, Bend); 6] = [
         ("another table", |message| message.header.table = 255),
         ("another table, by number", |message| {
             message.header.table = 252;

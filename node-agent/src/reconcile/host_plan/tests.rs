@@ -115,7 +115,8 @@ fn empty_host_gets_everything_in_order() {
 
 #[test]
 fn only_the_difference_is_planned() {
-    let cases: [(&str, Vec<KernelRoute>, Vec<KernelRoute>, &[&str]); 7] = [
+    type Case = (&'static str, Vec<KernelRoute>, Vec<KernelRoute>, &'static [&'static str]);
+    let cases: [Case; 7] = [
         ("the same", vec![via("10.1.0.0/24", "10.0.0.2")], vec![via("10.1.0.0/24", "10.0.0.2")], &[]),
         (
             "another gateway",
@@ -182,7 +183,12 @@ fn foreign_route_in_the_same_place_is_a_conflict() {
         }]
     );
     let text = plan.conflicts[0].to_string();
-    assert!(text.contains("protocol 4 already has a route to 10.1.0.0/24"), "{text}");
+    assert!(
+        text.contains(
+            "meets a route of protocol 4 with the same destination and metric (10.1.0.0/24 via 10.0.0.9"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
