@@ -9,7 +9,7 @@ use crate::{
     rib::{
         Table,
         fixtures::{node, pod, upsert},
-        select,
+        lookup, select,
     },
 };
 
@@ -25,7 +25,7 @@ fn link(index: u32, name: &str) -> Link {
         name: name.into(),
         up: true,
         mtu: 1500,
-        mac: [2, 0, 0, 0, 0, index as u8],
+        mac: [2, 0, 0, 0, 0, index.to_be_bytes()[3]],
         loopback: name == "lo",
     }
 }
@@ -75,8 +75,10 @@ fn web() -> Pod {
 fn selection(cluster: Cluster, nodes: &[Node], pods: &[Pod]) -> Selection {
     let mut table = Table::new([SourceId::File]);
     table.apply(upsert(Object::Cluster(cluster)));
-    nodes.iter().for_each(|node| drop(table.apply(upsert(Object::Node(node.clone())))));
-    pods.iter().for_each(|pod| drop(table.apply(upsert(Object::Pod(pod.clone())))));
+    let nodes = nodes.iter().cloned().map(Object::Node);
+    for object in nodes.chain(pods.iter().cloned().map(Object::Pod)) {
+        table.apply(upsert(object));
+    }
     select(&table, &"a1".parse().unwrap())
 }
 
@@ -185,6 +187,28 @@ fn invariant_5_the_kernel_gets_the_routes_that_it_needs_and_no_others() {
     let own = OwnAddress { link: 1, address: "10.244.1.1".parse().unwrap() };
     assert_eq!(host.addresses, BTreeSet::from([own]));
     assert_eq!(host.pod_interfaces, BTreeSet::from(["veth-web".to_owned()]));
+}
+
+/// What `routes` shows for a tunnelled prefix.
+#[test]
+fn a_row_tells_the_whole_way() {
+    let pods = [web()];
+    let selection = selection(Cluster::default(), &nodes(), &pods);
+    let resolved = resolve(&selection, &host(), &ResolveSettings::default());
+    let row = lookup(&selection, &resolved, "10.244.3.77".parse().unwrap()).route.unwrap();
+    assert_eq!(row.encapsulation, Some("ipip"));
+    assert_eq!(row.next_hop, "node b1");
+    assert_eq!(row.gateway, Some("10.0.1.1".parse().unwrap()));
+    assert_eq!(row.interface.as_deref(), Some("eth0"));
+    assert_eq!(row.tunnel_destination, Some("10.0.2.11".parse().unwrap()));
+    assert_eq!((row.mtu, row.underlay), (Some(1480), Some(prefix("0.0.0.0/0"))));
+    let direct = lookup(&selection, &resolved, "10.244.2.77".parse().unwrap()).route.unwrap();
+    assert_eq!((direct.encapsulation, direct.tunnel_destination), (Some("direct"), None));
+    let local = lookup(&selection, &resolved, "10.244.1.10".parse().unwrap()).route.unwrap();
+    assert_eq!(
+        (local.encapsulation, local.interface.as_deref(), local.gateway),
+        (Some("local"), Some("veth-web"), None)
+    );
 }
 
 #[test]

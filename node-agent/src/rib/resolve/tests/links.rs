@@ -26,7 +26,8 @@ fn a_local_pod_is_reached_by_its_interface() {
 /// A pod that cannot be delivered to stays unassigned: its packets are dropped here, and do not loop.
 #[test]
 fn a_pod_without_a_usable_interface_is_told_and_stays_unassigned() {
-    let cases: [(&str, fn(&mut HostView), &str); 5] = [
+    type Change = fn(&mut HostView);
+    let cases: [(&str, Change, &str); 5] = [
         ("veth-gone", |_| {}, "interface veth-gone of pod default/web does not exist"),
         ("veth-web", |view| view.links[2].up = false, "interface veth-web of pod default/web is down"),
         ("eth0", |_| {}, "loopback or uplink"),
