@@ -133,3 +133,79 @@ fn losers(selection: &Selection, prefix: &Prefix) -> Vec<LoserRow> {
     };
     selection.losers.get(prefix).into_iter().flatten().map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{HostView, Object, SourceId},
+        rib::{
+            ResolveSettings, Table,
+            fixtures::{node, pod, upsert},
+            resolve, select,
+        },
+    };
+
+    /// Node a1 with two prefixes that a2 claims as well, a pod whose interface is missing, and no route.
+    fn explained(own: &str) -> (Selection, Resolved) {
+        let mut table = Table::new([SourceId::File]);
+        table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
+        table.apply(upsert(Object::Node(node("a2", "10.0.1.12", &["10.244.1.0/24", "10.244.2.0/24"]))));
+        table.apply(upsert(Object::Node(node("b1", "10.0.2.11", &["10.0.1.0/24"]))));
+        table.apply(upsert(Object::Pod(pod("default/web", "a1", "10.244.1.10"))));
+        let selection = select(&table, &own.parse().unwrap());
+        let resolved = resolve(&selection, &HostView::default(), &ResolveSettings::default());
+        (selection, resolved)
+    }
+
+    fn lookup_on_a1(address: &str) -> Lookup {
+        let (selection, resolved) = explained("a1");
+        lookup(&selection, &resolved, address.parse().unwrap())
+    }
+
+    #[test]
+    fn lookup_finds_the_longest_match_and_tells_who_else_claims_it() {
+        let found = lookup_on_a1("10.244.1.99").route.unwrap();
+        assert_eq!(found.prefix.to_string(), "10.244.1.0/24");
+        assert_eq!((found.encapsulation, found.next_hop.as_str()), (Some("unassigned"), "unassigned"));
+        assert_eq!(found.losers.len(), 1);
+        assert!(found.losers[0].candidate.contains("pod prefix of node a2 (file cluster.yaml:a2)"));
+    }
+
+    #[test]
+    fn lookup_tells_which_longer_matches_are_refused() {
+        let found = lookup_on_a1("10.244.1.10");
+        assert_eq!(found.route.unwrap().prefix.to_string(), "10.244.1.0/24");
+        let [passed_over] = found.passed_over.as_slice() else { panic!("{:?}", found.passed_over) };
+        assert_eq!(passed_over.next_hop, "pod default/web");
+        assert_eq!(passed_over.encapsulation, None);
+        assert!(passed_over.refused.as_ref().unwrap().contains("veth-web of pod default/web does not exist"));
+    }
+
+    #[test]
+    fn lookup_without_a_route_tells_what_is_not_used_there() {
+        let found = lookup_on_a1("10.0.1.99");
+        assert_eq!((found.route, found.passed_over), (None, vec![]));
+        assert!(found.unused[0].reason.contains("contains the address 10.0.1.11 of node a1"));
+        assert_eq!(lookup_on_a1("192.0.2.1").unused, []);
+    }
+
+    #[test]
+    fn rows_have_every_selected_prefix_refused_or_not() {
+        let (selection, resolved) = explained("a1");
+        let rows = rows(&selection, &resolved);
+        assert_eq!(rows.len(), selection.routes.len());
+        for row in rows {
+            assert_eq!(row.refused.is_none(), resolved.wanted.datapath.routes.contains_key(&row.prefix));
+            assert_eq!(row.refused.is_none(), row.encapsulation.is_some());
+        }
+    }
+
+    #[test]
+    fn rows_of_an_unusable_node_say_so() {
+        let (selection, resolved) = explained("c1");
+        let rows = rows(&selection, &resolved);
+        assert!(!rows.is_empty());
+        assert!(rows.iter().all(|row| row.refused.as_ref().unwrap().contains("this node is not in")));
+    }
+}

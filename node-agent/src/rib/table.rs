@@ -168,7 +168,7 @@ mod tests {
             nodes: 1,
             pods: 1,
         };
-        assert_eq!(table.statuses(), [failed.clone()]);
+        assert_eq!(table.statuses(), vec![failed.clone()]);
         table.apply(event(SourceEvent::Synced));
         assert_eq!(table.statuses(), [SourceStatus { error: None, ..failed }]);
     }
