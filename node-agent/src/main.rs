@@ -2,6 +2,7 @@
 //! and the command line that asks it what it does.
 
 mod api;
+mod app;
 mod cli;
 mod config;
 mod datapath;

@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             warn!("changes of the host's network are found by the audit only: {error}");
         }
     });
-    tokio::spawn(server.serve(call_sender));
+    tokio::spawn(server.run(call_sender));
     App::new(config, log, datapath).run(updates, changed, calls).await
 }
 

@@ -80,6 +80,21 @@ impl<'e> Maps<'e> {
             .collect()
     }
 
+    /// What this address leads to.
+    pub fn lookup(&mut self, address: IpAddr) -> Result<Option<(Route, NextHop)>, DatapathError> {
+        let route = match self.routes_v4()?.get(&key_v4(Prefix::host(address))?, 0) {
+            Ok(route) => route,
+            Err(MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(failed(map_name::ROUTES_V4, format!("look up {address}"))(error)),
+        };
+        let index = route.next_hop;
+        let next_hop = self
+            .next_hops()?
+            .get(&index, 0)
+            .map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;
+        Ok(Some((route, next_hop)))
+    }
+
     /// Writes a route.
     pub fn set_route(&mut self, prefix: Prefix, route: Route) -> Result<(), DatapathError> {
         let key = key_v4(prefix)?;

@@ -11,13 +11,16 @@ mod maps;
 mod pins;
 mod program_set;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 pub use attach::Method;
 pub use error::DatapathError;
 pub use maps::CounterReading;
 use maps::Maps;
-use node_ebpf_common::{Hook, NextHop};
+use node_ebpf_common::{Hook, NextHop, Route};
 pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
@@ -103,6 +106,14 @@ impl BpfDatapath {
     /// The map cannot be read.
     pub fn counters(&mut self) -> Result<Vec<CounterReading>, DatapathError> {
         self.maps().counters()
+    }
+
+    /// What the programs find for this address, by the kernel's own longest-prefix match.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn lookup(&mut self, address: IpAddr) -> Result<Option<(Route, NextHop)>, DatapathError> {
+        self.maps().lookup(address)
     }
 
     fn maps(&mut self) -> Maps<'_> {

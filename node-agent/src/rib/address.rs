@@ -12,7 +12,7 @@ pub(super) fn to_map(address: Option<IpAddr>) -> Address {
 }
 
 /// The address that the maps hold; none for all zero.
-pub(super) fn from_map(address: Address) -> Option<IpAddr> {
+pub fn address_of(address: Address) -> Option<IpAddr> {
     (address != Address::NONE).then(|| IpAddr::V6(Ipv6Addr::from(address.0)).to_canonical())
 }
 
@@ -24,9 +24,9 @@ mod tests {
     fn addresses_survive_the_way_to_the_map_and_back() {
         for text in ["10.0.1.11", "255.255.255.255", "fd00::1"] {
             let address: IpAddr = text.parse().unwrap();
-            assert_eq!(from_map(to_map(Some(address))), Some(address));
+            assert_eq!(address_of(to_map(Some(address))), Some(address));
         }
-        assert_eq!(from_map(to_map(None)), None);
+        assert_eq!(address_of(to_map(None)), None);
         assert_eq!(to_map(Some(IpAddr::from([10, 0, 1, 11]))), Address::from_v4([10, 0, 1, 11]));
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use node_ebpf_common::{NextHop, NextHopKind};
 use serde::Serialize;
 
-use super::{Candidate, Loser, Resolved, Role, Selection, address::from_map};
+use super::{Candidate, Loser, Resolved, Role, Selection, address::address_of};
 use crate::model::{NextHopKey, Origin, Prefix};
 
 /// A prefix, what it leads to, and why.
@@ -108,11 +108,11 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         role: candidate.role,
         encapsulation: kind.map(NextHopKind::label),
         next_hop: candidate.target.to_string(),
-        gateway: next_hop.and_then(|next_hop| from_map(next_hop.gateway)),
+        gateway: next_hop.and_then(|next_hop| address_of(next_hop.gateway)),
         interface: path.map(|path| path.interface.clone()),
         tunnel_destination: next_hop
             .filter(|_| kind == Some(NextHopKind::Ipip))
-            .and_then(|next_hop| from_map(next_hop.tunnel_destination)),
+            .and_then(|next_hop| address_of(next_hop.tunnel_destination)),
         mtu: next_hop.map(|next_hop| next_hop.mtu).filter(|mtu| *mtu > 0),
         underlay: path.and_then(|path| path.underlay),
         origin: candidate.origin.clone(),

@@ -14,6 +14,7 @@ mod resolve;
 mod select;
 mod table;
 
+pub use address::address_of;
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{Path, ResolveSettings, Resolved, resolve};

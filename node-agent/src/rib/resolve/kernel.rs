@@ -3,7 +3,7 @@ use node_ebpf_common::NextHop;
 use super::{Resolver, Role};
 use crate::{
     model::{KernelRoute, NextHopKey, Prefix, RouteKind},
-    rib::{Candidate, address::from_map},
+    rib::{Candidate, address::address_of},
 };
 
 impl Resolver<'_> {
@@ -35,7 +35,7 @@ impl Resolver<'_> {
             }
             (NextHopKey::Pod(_), _) => Some(route),
             (NextHopKey::Node(_), _) => Some(KernelRoute {
-                gateway: from_map(next_hop.gateway),
+                gateway: address_of(next_hop.gateway),
                 onlink: true,
                 source: self.host_address(),
                 mtu: Some(next_hop.mtu),
