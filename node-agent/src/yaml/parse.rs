@@ -58,26 +58,35 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Finding<S
     if text.lines().all(is_blank) {
         return Err(finding(None, String::new(), Structure::Empty));
     }
-    let options = serde_saphyr::options! {
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+        let place = error.location().map(Place::from);
+        let defect = structure(cause(&error), text, place);
+        finding(place, failing_field::<T>(text).unwrap_or_default(), defect)
+    })
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         with_snippet: false,
         emit_comments: false,
         // The size of the file is bounded where it is read; the defaults for the number of nodes would
         // stop at some twenty thousand pods. Depth and alias limits stay.
         budget: serde_saphyr::budget! { max_events: usize::MAX, max_nodes: usize::MAX },
-    };
-    let mut path = None;
-    serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            path = Some(error.path().clone());
+    }
+}
+
+/// Path of the field at which reading fails. A second pass: to keep the path in mind costs more than to
+/// read the file.
+fn failing_field<T: DeserializeOwned>(text: &str) -> Option<String> {
+    let mut field = None;
+    serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
+        serde_path_to_error::deserialize::<_, T>(deserializer).map_err(|error| {
+            field = Some(field_path(error.path(), cause(error.inner())));
             error.into_inner()
         })
     })
-    .map_err(|error| {
-        let place = error.location().map(Place::from);
-        let error = cause(&error);
-        let field = path.as_ref().map(|path| field_path(path, error)).unwrap_or_default();
-        finding(place, field, structure(error, text, place))
-    })
+    .err()?;
+    field
 }
 
 /// One of the choices by its word.

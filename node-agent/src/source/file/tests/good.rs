@@ -84,14 +84,15 @@ fn names_keep_the_text_they_were_written_with() {
     }
 }
 
+/// More than serde-saphyr takes by default (250,000 YAML nodes).
 #[test]
 fn a_large_cluster_is_read() {
     use std::fmt::Write as _;
     let mut text = "nodes: [{name: a, addresses: [10.0.0.1]}]\npods:\n".to_owned();
-    for i in 0..50_000 {
+    for i in 0..26_000 {
         let (high, low) = (i / 250, i % 250 + 1);
         write!(text, "- {{name: d/p{i}, node: a, addresses: [10.244.{high}.{low}], interface: v{i}}}\n")
             .unwrap();
     }
-    assert_eq!(parse(&text, "c").unwrap().pods.len(), 50_000);
+    assert_eq!(parse(&text, "c").unwrap().pods.len(), 26_000);
 }
