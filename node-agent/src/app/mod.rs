@@ -161,10 +161,8 @@ impl App {
             }
         }
         self.selection = select(&self.table, &self.config.node);
-        let settings = ResolveSettings {
-            uplinks: self.config.uplinks.clone(),
-            source_check: self.config.source_check,
-        };
+        let settings =
+            ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
         self.resolved = resolve(&self.selection, &self.view, &settings);
         if self.table.ready() {
             self.log_problems();

@@ -92,7 +92,11 @@ impl Attached {
 
     /// Whether each is of the current programs and attached by the current method.
     #[must_use]
-    pub fn states(&self, programs: &ProgramSet, method: Method) -> BTreeMap<AttachmentPoint, AttachmentState> {
+    pub fn states(
+        &self,
+        programs: &ProgramSet,
+        method: Method,
+    ) -> BTreeMap<AttachmentPoint, AttachmentState> {
         let points = self.tcx.keys().chain(self.clsact.keys());
         points.map(|point| (*point, self.state(*point, programs.id(point.hook), method))).collect()
     }

@@ -98,8 +98,7 @@ fn ours(filter: &TcMessage, hook: Hook) -> Option<u32> {
 fn filters(hook: Hook, interface: u32) -> io::Result<Vec<TcMessage>> {
     let parent = TcHandle { major: u16::MAX, minor: if hook.is_ingress() { 0xfff2 } else { 0xfff3 } };
     let index = i32::try_from(interface).map_err(io::Error::other)?;
-    let message =
-        TcMessage::from_parts(TcHeader { index, parent, ..TcHeader::default() }, Vec::new());
+    let message = TcMessage::from_parts(TcHeader { index, parent, ..TcHeader::default() }, Vec::new());
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetTrafficFilter(message));
     request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     request.finalize();
@@ -121,7 +120,8 @@ fn filters(hook: Hook, interface: u32) -> io::Result<Vec<TcMessage>> {
 /// Takes the filters out of one datagram; says whether it was the last.
 fn read_datagram(mut datagram: &[u8], found: &mut Vec<TcMessage>) -> io::Result<bool> {
     while !datagram.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).map_err(io::Error::other)?;
+        let message =
+            NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).map_err(io::Error::other)?;
         let length = (message.header.length as usize).next_multiple_of(4);
         match message.payload {
             NetlinkPayload::Done(_) => return Ok(true),

@@ -8,7 +8,9 @@ use aya::{EbpfError, maps::MapError, programs::ProgramError};
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// The directory is on no bpffs.
-    #[error("{path} is not on a bpffs: mount one with `mount -t bpf bpf {path}`, or set `bpffs` in the agent's config")]
+    #[error(
+        "{path} is not on a bpffs: mount one with `mount -t bpf bpf {path}`, or set `bpffs` in the agent's config"
+    )]
     NotBpffs {
         /// The configured directory.
         path: PathBuf,
@@ -37,7 +39,9 @@ pub enum DatapathError {
     #[error("cannot load the BPF object: {0}{hint}", hint = hint(.0))]
     Load(#[source] Box<EbpfError>),
     /// The kernel refused a program.
-    #[error("cannot load the BPF program of hook {hook}: {error} (kernel 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF is needed)")]
+    #[error(
+        "cannot load the BPF program of hook {hook}: {error} (kernel 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF is needed)"
+    )]
     Program {
         /// The hook.
         hook: &'static str,

@@ -10,7 +10,8 @@ use tracing::warn;
 pub fn forward(ebpf: &mut Ebpf) -> Option<JoinHandle<()>> {
     let reader = EbpfLogger::init(ebpf)
         .map_err(|error| error.to_string())
-        .and_then(|logger| AsyncFd::register(logger).map_err(|error| error.to_string()));
+        // SAFETY: the logger owns the ring buffer's descriptor and keeps it open as long as it lives.
+        .and_then(|logger| unsafe { AsyncFd::register(logger) }.map_err(|error| error.to_string()));
     match reader {
         Ok(mut reader) => Some(tokio::spawn(async move {
             while let Ok(mut ready) = reader.readable_mut().await {

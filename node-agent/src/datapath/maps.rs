@@ -164,7 +164,8 @@ impl<'e> Maps<'e> {
     pub fn counters(&mut self) -> Result<Vec<CounterReading>, DatapathError> {
         let name = map_name::COUNTERS;
         let map = self.map(name)?;
-        let array: PerCpuArray<_, Counter> = (&*map).try_into().map_err(failed(name, "find a per-CPU array"))?;
+        let array: PerCpuArray<_, Counter> =
+            (&*map).try_into().map_err(failed(name, "find a per-CPU array"))?;
         let mut readings = Vec::new();
         for hook in Hook::ALL {
             for outcome in Outcome::ALL {

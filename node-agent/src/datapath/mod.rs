@@ -64,8 +64,7 @@ impl BpfDatapath {
         let pins = Pins::new(bpffs);
         pins.create()?;
         let programs = ProgramSet::load(&pins, log)?;
-        let mut datapath =
-            Self { pins, method: Method::choose(attach), programs, log, log_reader: None };
+        let mut datapath = Self { pins, method: Method::choose(attach), programs, log, log_reader: None };
         datapath.read_log();
         Ok(datapath)
     }

@@ -48,8 +48,7 @@ impl ProgramSet {
         let mut ebpf = loader.load(&OBJECT.0).map_err(|error| DatapathError::Load(Box::new(error)))?;
         let mut ids = [0; Hook::ALL.len()];
         for hook in Hook::ALL {
-            let failed =
-                |error| DatapathError::Program { hook: hook.label(), error: Box::new(error) };
+            let failed = |error| DatapathError::Program { hook: hook.label(), error: Box::new(error) };
             let program = classifier(&mut ebpf, hook)?;
             program.load().map_err(failed)?;
             ids[hook as usize] = program.info().map_err(failed)?.id();
