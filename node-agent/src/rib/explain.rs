@@ -16,7 +16,8 @@ pub struct RouteRow {
     pub prefix: Prefix,
     /// What the prefix is.
     pub role: Role,
-    /// What is done with its packets (`local`, `direct`, `ipip`, `host`, `unassigned`); none if refused.
+    /// What is done with its packets (`local`, `direct`, `ipip`, `host`, `unassigned`); none without a
+    /// route.
     pub encapsulation: Option<&'static str>,
     /// The next-hop object: `node b1`, `pod default/web-0`, `host`, `unassigned`.
     pub next_hop: String,
@@ -32,7 +33,7 @@ pub struct RouteRow {
     pub underlay: Option<Prefix>,
     /// Where the prefix is stated.
     pub origin: Origin,
-    /// Why it has no route; none if it has.
+    /// Why it does not lead where it should; none if it does.
     pub refused: Option<String>,
     /// Who else claims it.
     pub losers: Vec<LoserRow>,
@@ -82,7 +83,7 @@ pub fn lookup(selection: &Selection, resolved: &Resolved, address: IpAddr) -> Lo
             continue;
         };
         let row = row(selection, resolved, prefix, candidate);
-        if row.refused.is_none() {
+        if row.encapsulation.is_some() {
             found.route = Some(row);
             break;
         }
@@ -96,12 +97,10 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         resolved.wanted.datapath.routes.get(&prefix).and_then(|route| next_hop(resolved, &route.next_hop));
     let kind = next_hop.and_then(|next_hop| NextHopKind::from_u32(next_hop.kind));
     let path = kind.and_then(|_| resolved.paths.get(&candidate.target));
-    let refused = match kind {
-        Some(_) => None,
-        None if resolved.hold => Some("this node is not in the cluster state, or is not used".to_owned()),
-        None => {
-            resolved.refused.get(&prefix).cloned().or_else(|| Some("it is not in the datapath".to_owned()))
-        }
+    let refused = match resolved.refused.get(&prefix) {
+        Some(reason) => Some(reason.clone()),
+        None if kind.is_some() => None,
+        None => Some("this node is not in the cluster state, or is not used".to_owned()),
     };
     RouteRow {
         prefix,

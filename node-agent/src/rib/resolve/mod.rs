@@ -68,6 +68,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         settings,
         own,
         own_v4: own.node.addresses.iter().copied().find(IpAddr::is_ipv4),
+        host_address: own.host_addresses.iter().copied().find(IpAddr::is_ipv4),
         underlay: Underlay::new(host),
         next_hops: BTreeMap::new(),
         missing: BTreeMap::new(),
@@ -89,6 +90,8 @@ struct Resolver<'a> {
     settings: &'a ResolveSettings,
     own: &'a OwnNode,
     own_v4: Option<IpAddr>,
+    /// The address of the host in its own pod prefix: the source of what it sends to remote pods.
+    host_address: Option<IpAddr>,
     underlay: Underlay<'a>,
     /// Every next hop that can be used, whether or not a route names it.
     next_hops: BTreeMap<NextHopKey, NextHop>,
@@ -148,19 +151,16 @@ impl Resolver<'_> {
             if !prefix.is_v4() {
                 left_out.push(prefix);
             }
-            let next_hop = match self.usable_next_hop(prefix, candidate, &overlaps) {
-                Ok(next_hop) => *next_hop,
+            match self.usable_next_hop(prefix, candidate, &overlaps) {
+                Ok(next_hop) => self.add_route(*prefix, candidate, *next_hop),
                 Err(reason) => {
                     self.out.refused.insert(*prefix, reason);
-                    continue;
+                    let unassigned = self.next_hops.get(&NextHopKey::Unassigned).copied();
+                    if let Some((dropped, next_hop)) = self.instead_of_pod(*prefix, candidate).zip(unassigned)
+                    {
+                        self.add_route(*prefix, &dropped, next_hop);
+                    }
                 }
-            };
-            let datapath = &mut self.out.wanted.datapath;
-            datapath.next_hops.entry(candidate.target.clone()).or_insert(next_hop);
-            let route = WantedRoute { next_hop: candidate.target.clone(), flags: candidate.flags() };
-            datapath.routes.insert(*prefix, route);
-            if let Some(route) = self.kernel_route(*prefix, candidate, &next_hop) {
-                self.out.wanted.host.routes.insert(*prefix, route);
             }
         }
         if let Some(first) = left_out.first() {
@@ -170,6 +170,14 @@ impl Resolver<'_> {
             );
             self.problem(ProblemKind::Ipv6NotSupported, text);
         }
+    }
+
+    fn add_route(&mut self, prefix: Prefix, candidate: &Candidate, next_hop: NextHop) {
+        let Wanted { datapath, host } = &mut self.out.wanted;
+        let route = WantedRoute { next_hop: candidate.target.clone(), flags: candidate.flags() };
+        datapath.next_hops.entry(candidate.target.clone()).or_insert(next_hop);
+        datapath.routes.insert(prefix, route);
+        host.routes.extend(kernel::route(prefix, candidate, &next_hop, self.host_address));
     }
 
     /// The next hop for a selected prefix, or why it gets no route.
@@ -190,8 +198,7 @@ impl Resolver<'_> {
     }
 
     fn finish(mut self, pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> Resolved {
-        let host_address = self.host_address();
-        if host_address.is_some() && self.underlay.loopback().is_none() {
+        if self.host_address.is_some() && self.underlay.loopback().is_none() {
             self.problem(
                 ProblemKind::NoLoopback,
                 "this host has no loopback interface: its host address cannot be set".to_owned(),
@@ -200,7 +207,7 @@ impl Resolver<'_> {
         let own_addresses = self
             .underlay
             .loopback()
-            .zip(host_address)
+            .zip(self.host_address)
             .map(|(loopback, address)| OwnAddress { link: loopback.index, address });
         let Wanted { datapath, host } = std::mem::take(&mut self.out.wanted);
         self.out.wanted = Wanted {
@@ -218,15 +225,6 @@ impl Resolver<'_> {
         };
         self.out.problems.sort();
         self.out
-    }
-
-    /// The address of the host in its own pod prefix: the source of what it sends to remote pods.
-    fn host_address(&self) -> Option<IpAddr> {
-        let held = |address: &IpAddr| {
-            let route = self.selection.routes.get(&Prefix::host(*address));
-            route.is_some_and(|route| route.role == Role::HostAddress)
-        };
-        self.own.host_addresses.iter().copied().filter(IpAddr::is_ipv4).find(held)
     }
 }
 

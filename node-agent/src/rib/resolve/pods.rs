@@ -2,10 +2,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use node_ebpf_common::{Address, Endpoint, NextHop, NextHopKind};
 
-use super::{LocalPod, Path, ProblemKind, Resolver};
+use super::{LocalPod, Path, ProblemKind, Resolver, overlap::around};
 use crate::{
-    model::{Link, NextHopKey, Pod},
-    rib::address::to_map,
+    model::{Link, NextHopKey, Pod, Prefix},
+    rib::{Candidate, address::to_map},
 };
 
 impl Resolver<'_> {
@@ -38,6 +38,19 @@ impl Resolver<'_> {
             }
         }
         pods
+    }
+
+    /// What to route instead of a local pod that cannot be delivered to. Inside this node's own prefix
+    /// nothing is needed: the rest of it is unassigned anyway. But an address from elsewhere would follow
+    /// a shorter prefix to another node, which sends it back here.
+    pub(super) fn instead_of_pod(&self, prefix: Prefix, candidate: &Candidate) -> Option<Candidate> {
+        // Routes are made in order of address and length: every shorter one that is used is there already.
+        let routes = &self.out.wanted.datapath.routes;
+        let shorter = || around(prefix).rev().skip(1).find_map(|shorter| routes.get(&shorter));
+        let needed = matches!(candidate.target, NextHopKey::Pod(_))
+            && prefix.is_v4()
+            && shorter().is_none_or(|around| around.next_hop != NextHopKey::Unassigned);
+        needed.then(|| Candidate { target: NextHopKey::Unassigned, ..candidate.clone() })
     }
 
     fn pod_link(

@@ -54,6 +54,20 @@ fn a_pod_without_a_usable_interface_is_told_and_stays_unassigned() {
     }
 }
 
+/// Otherwise it would follow the prefix of the node that it is borrowed from, which sends it back.
+#[test]
+fn a_borrowed_address_of_a_pod_without_interface_does_not_loop() {
+    for address in ["10.244.3.10", "10.99.0.1"] {
+        let lost = Pod { interface: "veth-gone".into(), ..pod("default/web", "a1", address) };
+        let resolved = resolved_on(&host(), &nodes(), &[lost]);
+        assert_one_problem(&resolved, ProblemKind::PodInterfaceUnusable, &["veth-gone"]);
+        let address = Prefix::host(address.parse().unwrap());
+        assert_eq!(resolved.wanted.datapath.routes[&address].next_hop, NextHopKey::Unassigned);
+        assert_eq!(resolved.wanted.host.routes[&address].kind, RouteKind::Blackhole);
+        assert!(resolved.refused[&address].contains("veth-gone"));
+    }
+}
+
 #[test]
 fn one_interface_is_one_pods() {
     let second = Pod { interface: "veth-web".into(), ..pod("default/zeta", "a1", "10.244.1.11") };
