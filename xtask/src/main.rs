@@ -2,6 +2,8 @@
 
 mod build_ebpf;
 mod demo;
+mod process;
+mod setup;
 #[allow(dead_code, unused_imports)]
 mod toolchain;
 mod workspace;
@@ -18,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install what building, the demo and the tests need
+    Setup(setup::Arguments),
     /// Build the BPF programs, and show which toolchain was taken
     BuildEbpf(build_ebpf::Arguments),
     /// Show pods on three nodes that reach each other
@@ -26,6 +30,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Setup(arguments) => setup::run(&arguments),
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
     }

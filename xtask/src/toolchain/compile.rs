@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::{fs, io};
 
-use super::discover::set_library_path;
-use super::{Core, TARGET, Toolchain, cargo_home};
+use super::{Core, TARGET, Toolchain, set_library_path};
 
 /// The object's file name.
 pub const OBJECT: &str = "node-ebpf.o";
