@@ -45,7 +45,8 @@ impl Privilege {
 /// Whether a program is on PATH or where Debian puts those of the administrator, which others' PATH leaves out.
 pub fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut folders = env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into));
+    let mut folders =
+        env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into));
     folders.any(|folder| folder.join(program).is_file())
 }
 

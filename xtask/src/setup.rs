@@ -12,9 +12,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::process::{self, Privilege};
-use crate::toolchain::{
-    self, RUST_PACKAGES, linker_install_arguments, llvm_prefix, set_library_path, unpacked_root,
-};
+use crate::toolchain::discover::{set_library_path, unpacked_root};
+use crate::toolchain::{self, RUST_PACKAGES, linker_install_arguments, llvm_prefix};
 use plan::{Observed, PROGRAMS, Plan, Step};
 
 /// What `cargo xtask setup` takes.
@@ -93,8 +92,11 @@ pub fn limits() -> Vec<String> {
 
 /// Looks at this machine.
 fn observe() -> Observed {
-    let programs: BTreeSet<_> =
-        PROGRAMS.iter().map(|(program, _)| *program).filter(|program| !process::is_installed(program)).collect();
+    let programs: BTreeSet<_> = PROGRAMS
+        .iter()
+        .map(|(program, _)| *program)
+        .filter(|program| !process::is_installed(program))
+        .collect();
     let toolchain = toolchain::find().err();
     let mut observed = Observed { programs, toolchain, ..Observed::default() };
     observed.apt = process::is_installed("apt-get");
@@ -143,7 +145,9 @@ fn title(step: &Step) -> String {
     match step {
         Step::UpdateLists => "fetch the lists of packages".into(),
         Step::Install(packages) => format!("install {} packages", packages.len()),
-        Step::UnpackRust => "unpack Debian's rustc-web into your cache folder (installing it would remove packages)".into(),
+        Step::UnpackRust => {
+            "unpack Debian's rustc-web into your cache folder (installing it would remove packages)".into()
+        }
         Step::BuildLinker(llvm) => format!("build bpf-linker with LLVM {llvm} (about a minute)"),
     }
 }

@@ -7,15 +7,14 @@
 //! parts are named by path.
 
 #[path = "toolchain/compile.rs"]
-mod compile;
+pub mod compile;
 #[path = "toolchain/discover.rs"]
-mod discover;
+pub mod discover;
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
-pub use compile::{BuildError, OBJECT, write_if_changed};
-pub use discover::{cargo_home, find, set_library_path, unpacked_root};
+pub use discover::find;
 
 /// The target the programs are compiled for: BPF, little-endian.
 pub const TARGET: &str = "bpfel-unknown-none";
@@ -204,8 +203,7 @@ impl Missing {
         }
         let mut packages = if self.compiler { RUST_PACKAGES.map(str::to_owned).to_vec() } else { Vec::new() };
         packages.extend(self.linker.map(llvm_package));
-        let mut lines =
-            vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))];
+        let mut lines = vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))];
         lines.extend(self.linker.map(|llvm| {
             let (name, value) = llvm_prefix(llvm);
             format!("{name}={value} cargo install {}", linker_install_arguments(llvm).join(" "))
@@ -227,7 +225,8 @@ pub fn llvm_prefix(llvm: u32) -> (String, String) {
 /// The arguments of `cargo install` that build a bpf-linker with this LLVM.
 pub fn linker_install_arguments(llvm: u32) -> Vec<String> {
     let feature = format!("llvm-{llvm}");
-    let fixed = ["bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features", "--features"];
+    let fixed =
+        ["bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features", "--features"];
     fixed.into_iter().map(str::to_owned).chain([feature]).collect()
 }
 

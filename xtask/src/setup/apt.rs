@@ -29,7 +29,9 @@ fn parse_policy(policy: &str) -> BTreeMap<String, Candidate> {
             package = name;
         } else if let Some(version) = line.strip_prefix("  Installed: ") {
             installed = version;
-        } else if let Some(version) = line.strip_prefix("  Candidate: ").filter(|version| *version != "(none)") {
+        } else if let Some(version) =
+            line.strip_prefix("  Candidate: ").filter(|version| *version != "(none)")
+        {
             let candidate = Candidate { version: version.to_owned(), installed: version == installed };
             found.insert(package.to_owned(), candidate);
         }
@@ -97,7 +99,8 @@ mod tests {
 
     #[test]
     fn dependencies_are_read_without_the_conflicts() {
-        let depends = "libstd-rust-web-dev\n  Depends: libstd-rust-web-1.96\n  Conflicts: <libstd-rust-dev>\n";
+        let depends =
+            "libstd-rust-web-dev\n  Depends: libstd-rust-web-1.96\n  Conflicts: <libstd-rust-dev>\n";
         assert_eq!(parse_depends(depends), ["libstd-rust-web-1.96"]);
     }
 }

@@ -18,7 +18,9 @@ pub fn limits(privilege: Privilege) -> Vec<String> {
     let mut limits = Vec::new();
     limits.extend(old_kernel(&read("/proc/sys/kernel/osrelease")));
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        limits.push("the kernel has no type information (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)".into());
+        limits.push(
+            "the kernel has no type information (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)".into(),
+        );
     }
     if !has_bpffs(&read("/proc/filesystems")) {
         limits.push("the kernel cannot mount a bpffs (/proc/filesystems does not list bpf)".into());
@@ -50,7 +52,10 @@ fn refusals(privilege: Privilege) -> Vec<String> {
         return refused;
     }
     if process::is_installed("bpftool") && !works(command("bpftool").args(["map", "show"])) {
-        refused.push("the kernel refuses the bpf system call (`bpftool map show` fails): a container's seccomp?".into());
+        refused.push(
+            "the kernel refuses the bpf system call (`bpftool map show` fails): a container's seccomp?"
+                .into(),
+        );
     }
     if !works(command("unshare").args(["--net", "--mount", "true"])) {
         refused.push("no network namespace can be made (`unshare --net --mount true` fails)".into());
@@ -61,7 +66,8 @@ fn refusals(privilege: Privilege) -> Vec<String> {
 /// A complaint if the kernel is older than [`MINIMUM_KERNEL`].
 fn old_kernel(release: &str) -> Option<String> {
     let (major, minor) = MINIMUM_KERNEL;
-    (numbers(release) < MINIMUM_KERNEL).then(|| format!("the kernel is {}; {major}.{minor} is needed", release.trim()))
+    (numbers(release) < MINIMUM_KERNEL)
+        .then(|| format!("the kernel is {}; {major}.{minor} is needed", release.trim()))
 }
 
 /// Whether /proc/filesystems lists the BPF file system.

@@ -6,7 +6,7 @@ use super::apt::Candidate;
 use crate::toolchain::{MINIMUM_RUSTC, Missing, RUST_PACKAGES, llvm_package, numbers};
 
 /// The programs that building, the demo and the tests run, with the Debian package of each.
-pub const PROGRAMS: [(&str, &str); 13] = [
+pub const PROGRAMS: [(&str, &str); 11] = [
     ("cc", "gcc"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
@@ -18,8 +18,6 @@ pub const PROGRAMS: [(&str, &str); 13] = [
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("sysctl", "procps"),
-    ("modprobe", "kmod"),
-    ("unshare", "util-linux"),
 ];
 
 /// What was found on this machine.
@@ -84,7 +82,10 @@ pub fn plan(observed: &Observed, lists_updated: bool) -> Plan {
     if !observed.apt {
         let missing: Vec<_> = observed.programs.iter().copied().collect();
         if !missing.is_empty() {
-            plan.unsolved.push(format!("install these programs (this machine has no apt-get): {}", missing.join(", ")));
+            plan.unsolved.push(format!(
+                "install these programs (this machine has no apt-get): {}",
+                missing.join(", ")
+            ));
         }
         plan.unsolved.extend(observed.toolchain.as_ref().map(by_hand));
         return plan;
@@ -108,7 +109,8 @@ pub fn plan(observed: &Observed, lists_updated: bool) -> Plan {
         }
     }
     let unknown: Vec<_> = packages.iter().filter(|package| !available(package)).cloned().collect();
-    if !lists_updated && !(unknown.is_empty() && plan.unsolved.is_empty()) {
+    let solved = unknown.is_empty() && plan.unsolved.is_empty();
+    if !solved && !lists_updated {
         return Plan { steps: vec![Step::UpdateLists], unsolved: Vec::new() };
     }
     if !unknown.is_empty() {

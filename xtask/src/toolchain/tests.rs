@@ -73,9 +73,13 @@ fn what_is_missing_is_named_with_the_commands_that_install_it() {
 
 #[test]
 fn versions_are_compared_as_numbers() {
-    for (text, expected) in
-        [("1.96.0", (1, 96)), ("1.100.0-nightly", (1, 100)), ("22.1.8", (22, 1)), ("unknown", (0, 0)), ("", (0, 0))]
-    {
+    for (text, expected) in [
+        ("1.96.0", (1, 96)),
+        ("1.100.0-nightly", (1, 100)),
+        ("22.1.8", (22, 1)),
+        ("unknown", (0, 0)),
+        ("", (0, 0)),
+    ] {
         assert_eq!(numbers(text), expected, "{text:?}");
     }
 }
@@ -112,11 +116,21 @@ fn the_nested_cargo_does_not_inherit_what_the_outer_one_was_told() {
         "CARGO_PROFILE_BPF_DEBUG",
         "RUSTC_WORKSPACE_WRAPPER",
         "RUSTFLAGS",
+        "HOST",
         "RUSTUP_TOOLCHAIN",
     ] {
         assert!(!compile::is_kept(removed), "{removed}");
     }
-    for kept in ["PATH", "HOME", "RUSTUP_HOME", "CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_NET_OFFLINE", "HTTPS_PROXY"] {
+    for kept in [
+        "PATH",
+        "HOME",
+        "HOSTNAME",
+        "RUSTUP_HOME",
+        "CARGO_HOME",
+        "CARGO_MAKEFLAGS",
+        "CARGO_NET_OFFLINE",
+        "HTTPS_PROXY",
+    ] {
         assert!(compile::is_kept(kept), "{kept}");
     }
 }
@@ -125,12 +139,12 @@ fn the_nested_cargo_does_not_inherit_what_the_outer_one_was_told() {
 fn an_unchanged_object_keeps_its_time() {
     let folder = std::env::temp_dir().join(format!("podroute-xtask-{}", std::process::id()));
     let path = folder.join("object.o");
-    write_if_changed(&path, b"one").unwrap();
+    compile::write_if_changed(&path, b"one").unwrap();
     let before = std::fs::metadata(&path).unwrap().modified().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(20));
-    write_if_changed(&path, b"one").unwrap();
+    compile::write_if_changed(&path, b"one").unwrap();
     let unchanged = std::fs::metadata(&path).unwrap().modified().unwrap();
-    write_if_changed(&path, b"two").unwrap();
+    compile::write_if_changed(&path, b"two").unwrap();
     let after = std::fs::metadata(&path).unwrap().modified().unwrap();
     let (content, files) = (std::fs::read(&path).unwrap(), std::fs::read_dir(&folder).unwrap().count());
     std::fs::remove_dir_all(&folder).unwrap();
