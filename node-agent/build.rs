@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 // xtask uses the same module; a build script needs a part of it.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code)]
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
 
@@ -45,8 +45,8 @@ fn embed() -> Result<PathBuf, String> {
     };
     let release = variable("PROFILE")? == "release";
     let built = toolchain.build(workspace, release).map_err(|error| failed(&error))?;
-    let own = Path::new(&variable("OUT_DIR")?).join(toolchain::OBJECT);
+    let own = Path::new(&variable("OUT_DIR")?).join(toolchain::compile::OBJECT);
     let bytes = fs::read(&built).map_err(|error| failed(&error))?;
-    toolchain::write_if_changed(&own, &bytes).map_err(|error| failed(&error))?;
+    toolchain::compile::write_if_changed(&own, &bytes).map_err(|error| failed(&error))?;
     Ok(own)
 }

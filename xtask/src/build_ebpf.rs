@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Context as _;
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
 use crate::{toolchain, workspace};
 
@@ -24,7 +25,26 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let object = toolchain
         .build(workspace::root(), arguments.release)
         .with_context(|| format!("the BPF programs were not built with {}", toolchain.describe()))?;
-    let size = fs::metadata(&object)?.len();
-    println!("object:    {} ({size} bytes)", object.display());
+    let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    println!("object:    {} ({} bytes)", object.display(), bytes.len());
+    println!("programs:  {}", programs(&bytes)?.join(", "));
     Ok(())
+}
+
+/// The names of the programs in an object: the functions that are in a program's section, and not in `.text` as what
+/// they call is.
+fn programs(object: &[u8]) -> anyhow::Result<Vec<String>> {
+    let file = object::File::parse(object).context("the object is not an ELF file")?;
+    let mut names = Vec::new();
+    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+        if section.name()? == ".text" {
+            continue;
+        }
+        for symbol in file.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
+            if symbol.is_global() && symbol.kind() == SymbolKind::Text {
+                names.push(symbol.name()?.to_owned());
+            }
+        }
+    }
+    Ok(names)
 }

@@ -7,15 +7,14 @@
 //! parts are named by path.
 
 #[path = "toolchain/compile.rs"]
-mod compile;
+pub mod compile;
 #[path = "toolchain/discover.rs"]
-mod discover;
+pub mod discover;
 
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
-pub use compile::{BuildError, OBJECT, write_if_changed};
-pub use discover::{cargo_home, find, unpacked_root};
+pub use discover::find;
 
 /// The target the programs are compiled for: BPF, little-endian.
 pub const TARGET: &str = "bpfel-unknown-none";
@@ -24,9 +23,9 @@ pub const MINIMUM_RUSTC: (u32, u32) = (1, 95);
 /// The bpf-linker that set-up installs.
 pub const LINKER_VERSION: &str = "0.13.0";
 /// Debian packages with a rustc that has `core` for [`TARGET`]. They conflict with `rustc` and `rustup`.
-pub const RUST_PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-dev-bpf"];
-/// Debian packages that bpf-linker is built against: the LLVM of [`RUST_PACKAGES`].
-pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev"];
+pub const RUST_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+/// The LLVM of [`RUST_PACKAGES`] at the time of writing; only to name it before there is a compiler to ask.
+const PACKAGED_LLVM: u32 = 22;
 /// Names one [`Origin`] (`nightly`, `distribution` or `unpacked`) and so overrides the order of preference.
 pub const ORIGIN_VARIABLE: &str = "PODROUTE_BPF_TOOLCHAIN";
 
@@ -100,64 +99,68 @@ pub struct Toolchain {
 pub struct Missing {
     /// No compiler qualifies.
     pub compiler: bool,
-    /// No bpf-linker was found.
-    pub linker: bool,
+    /// No bpf-linker is there for the compilers that qualify; a new one has to be made with this LLVM.
+    pub linker: Option<u32>,
     /// One line for everything that was looked at and not taken.
     pub rejected: Vec<String>,
     /// This machine can install Debian packages.
     pub debian: bool,
 }
 
-/// Takes the first compiler that qualifies. `only` restricts the choice to the origin of this name.
+/// Takes the first compiler that qualifies, with the first linker that understands it. `only` restricts the choice
+/// to the origin of this name.
+///
+/// # Errors
+/// What is missing, if no compiler qualifies or no linker understands one that does.
 pub fn choose(
     compilers: Vec<Compiler>,
-    linker: Option<Linker>,
+    linkers: &[Linker],
     only: Option<&str>,
     debian: bool,
 ) -> Result<Toolchain, Missing> {
     let mut rejected = Vec::new();
-    let mut taken = None;
+    let mut fit = Vec::new();
     for compiler in compilers {
-        let reason = match only {
-            Some(only) if only != compiler.origin.to_string() => {
-                Some(format!("not what {ORIGIN_VARIABLE}={only} asks for"))
-            }
-            _ => unfit(&compiler, linker.as_ref()),
-        };
-        match reason {
+        match unfit(&compiler, only) {
             Some(reason) => rejected.push(format!("{compiler}: {reason}")),
-            None if taken.is_none() => taken = Some(compiler),
-            None => {}
+            None => fit.push(compiler),
         }
     }
-    match (taken, linker) {
-        (Some(compiler), Some(linker)) => Ok(Toolchain { compiler, linker }),
-        (taken, linker) => {
-            Err(Missing { compiler: taken.is_none(), linker: linker.is_none(), rejected, debian })
+    for compiler in &fit {
+        // An older LLVM cannot read what a newer one writes; the other way round is fine.
+        let understands = |linker: &&Linker| linker.llvm.is_none_or(|llvm| llvm >= compiler.llvm);
+        if let Some(linker) = linkers.iter().find(understands) {
+            return Ok(Toolchain { compiler: compiler.clone(), linker: linker.clone() });
         }
     }
+    for linker in linkers.iter().filter(|_| !fit.is_empty()) {
+        let llvm = linker.llvm.unwrap_or_default();
+        rejected.push(format!("{} with LLVM {llvm}: older than the compiler's", linker.path.display()));
+    }
+    // The oldest is the likeliest to be packaged.
+    let wanted = fit.iter().map(|compiler| compiler.llvm).min();
+    let linker = wanted.or_else(|| linkers.is_empty().then_some(PACKAGED_LLVM));
+    Err(Missing { compiler: fit.is_empty(), linker, rejected, debian })
 }
 
-/// Why the programs cannot be compiled with `compiler` and linked with `linker`.
-fn unfit(compiler: &Compiler, linker: Option<&Linker>) -> Option<String> {
+/// Why the programs cannot be compiled with `compiler`, whatever the linker.
+fn unfit(compiler: &Compiler, only: Option<&str>) -> Option<String> {
     let (major, minor) = MINIMUM_RUSTC;
-    if numbers(&compiler.release) < (major, minor) {
-        return Some(format!("older than {major}.{minor}"));
+    if let Some(only) = only.filter(|only| *only != compiler.origin.to_string()) {
+        Some(format!("not what {ORIGIN_VARIABLE}={only} asks for"))
+    } else if numbers(&compiler.release) < (major, minor) {
+        Some(format!("older than {major}.{minor}"))
+    } else if compiler.core == Core::Absent && compiler.origin == Origin::Nightly {
+        Some("its component rust-src is not installed".to_owned())
+    } else if compiler.core == Core::Absent {
+        Some(format!("it has no `core` for {TARGET}"))
+    } else {
+        None
     }
-    if compiler.core == Core::Absent {
-        return Some(match compiler.origin {
-            Origin::Nightly => "its component rust-src is not installed".into(),
-            Origin::Distribution | Origin::Unpacked => format!("it has no `core` for {TARGET}"),
-        });
-    }
-    let linker_llvm = linker?.llvm?;
-    (compiler.llvm > linker_llvm).then(|| {
-        format!("bpf-linker (LLVM {linker_llvm}) cannot read what its LLVM {} writes", compiler.llvm)
-    })
 }
 
 /// The first two numbers of a version; zeros for what is not a version.
-fn numbers(version: &str) -> (u32, u32) {
+pub fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
@@ -172,51 +175,59 @@ impl Display for Missing {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "the BPF programs cannot be built on this machine:")?;
         if self.compiler {
-            writeln!(f, "  - no rustc that compiles for {TARGET}")?;
+            writeln!(f, "  - there is no rustc that compiles for {TARGET}")?;
         }
-        if self.linker {
-            writeln!(f, "  - no bpf-linker on PATH or in ~/.cargo/bin that starts")?;
+        if self.linker.is_some() {
+            writeln!(f, "  - there is no fitting bpf-linker, neither on PATH nor in ~/.cargo/bin")?;
         }
         for line in &self.rejected {
             writeln!(f, "  - not usable: {line}")?;
         }
         writeln!(f, "This installs what is missing, and shows each step:\n    cargo xtask setup")?;
-        writeln!(f, "or do it by hand:")?;
-        for line in remedies(self) {
+        writeln!(f, "Or do it by hand:")?;
+        for line in self.remedies() {
             writeln!(f, "    {line}")?;
         }
         Ok(())
     }
 }
 
-/// The commands that would make `missing` go away.
-fn remedies(missing: &Missing) -> Vec<String> {
-    let mut lines = Vec::new();
-    if missing.debian {
-        let rust = if missing.compiler { RUST_PACKAGES } else { &[] };
-        let packages = [rust, LLVM_PACKAGES].concat().join(" ");
-        lines.push("sudo apt-get update".to_owned());
-        lines.push(format!("sudo apt-get install --no-install-recommends {packages}"));
-        lines.push(format!(
-            "LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install {}",
-            linker_install_arguments().join(" ")
-        ));
-        return lines;
+impl Missing {
+    /// The commands that install what is missing, on this distribution.
+    pub fn remedies(&self) -> Vec<String> {
+        if !self.debian {
+            return vec![
+                "rustup toolchain install nightly --profile minimal --component rust-src".to_owned(),
+                "# and a bpf-linker for that nightly's LLVM: https://github.com/aya-rs/bpf-linker#installation".to_owned(),
+            ];
+        }
+        let mut packages = if self.compiler { RUST_PACKAGES.map(str::to_owned).to_vec() } else { Vec::new() };
+        packages.extend(self.linker.map(llvm_package));
+        let mut lines = vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))];
+        lines.extend(self.linker.map(|llvm| {
+            let (name, value) = llvm_prefix(llvm);
+            format!("{name}={value} cargo install {}", linker_install_arguments(llvm).join(" "))
+        }));
+        lines
     }
-    if missing.compiler {
-        lines.push("rustup toolchain install nightly --profile minimal --component rust-src".to_owned());
-    }
-    lines.push(format!(
-        "a bpf-linker {LINKER_VERSION} or newer for that nightly's LLVM: https://github.com/aya-rs/bpf-linker"
-    ));
-    lines
 }
 
-/// Arguments of `cargo install` for a bpf-linker made with [`LLVM_PACKAGES`].
-pub fn linker_install_arguments() -> Vec<&'static str> {
-    let mut arguments = vec!["bpf-linker", "--version", LINKER_VERSION, "--locked"];
-    arguments.extend(["--no-default-features", "--features", "llvm-22"]);
-    arguments
+/// The Debian package with the LLVM of this major version that a bpf-linker is built against.
+pub fn llvm_package(llvm: u32) -> String {
+    format!("llvm-{llvm}-dev")
+}
+
+/// The variable, and its value, that tells the build of a bpf-linker where Debian puts this LLVM.
+pub fn llvm_prefix(llvm: u32) -> (String, String) {
+    (format!("LLVM_SYS_{llvm}1_PREFIX"), format!("/usr/lib/llvm-{llvm}"))
+}
+
+/// The arguments of `cargo install` that build a bpf-linker with this LLVM.
+pub fn linker_install_arguments(llvm: u32) -> Vec<String> {
+    let feature = format!("llvm-{llvm}");
+    let fixed =
+        ["bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features", "--features"];
+    fixed.into_iter().map(str::to_owned).chain([feature]).collect()
 }
 
 impl std::error::Error for Missing {}
@@ -231,3 +242,7 @@ impl Toolchain {
         format!("{}, which {core}; linker {}", self.compiler, self.linker.path.display())
     }
 }
+
+#[cfg(test)]
+#[path = "toolchain/tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::{fs, io};
 
 use super::discover::set_library_path;
-use super::{Core, TARGET, Toolchain, cargo_home};
+use super::{Core, TARGET, Toolchain};
 
 /// The object's file name.
 pub const OBJECT: &str = "node-ebpf.o";
@@ -97,7 +97,8 @@ impl Toolchain {
 }
 
 /// Whether the nested cargo inherits an environment variable: everything but what tells cargo and rustc what to
-/// build and how. How cargo reaches its registries, and the outer cargo's job slots, stay.
+/// build and how, and what cargo tells a build script (`HOST` and others would make aya-ebpf's own build scripts run
+/// again each time). How cargo reaches its registries, and the outer cargo's job slots, stay.
 pub(super) fn is_kept(variable: &str) -> bool {
     const KEPT: [&str; 8] = [
         "CARGO_HOME",
@@ -109,9 +110,11 @@ pub(super) fn is_kept(variable: &str) -> bool {
         "CARGO_SOURCE_",
         "CARGO_TERM_",
     ];
-    let removed = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC", "RUSTUP_TOOLCHAIN"];
-    KEPT.iter().any(|kept| variable.starts_with(kept))
-        || !removed.iter().any(|name| variable.starts_with(name))
+    const REMOVED: [&str; 5] = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC", "RUSTUP_TOOLCHAIN"];
+    const OF_BUILD_SCRIPTS: [&str; 7] =
+        ["HOST", "TARGET", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "OUT_DIR"];
+    let starts = |names: &[&str]| names.iter().any(|name| variable.starts_with(name));
+    starts(&KEPT) || !(starts(&REMOVED) || OF_BUILD_SCRIPTS.contains(&variable))
 }
 
 /// Copies an object without its DWARF; false, and no copy, if this machine has no llvm-objcopy.

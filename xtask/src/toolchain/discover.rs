@@ -15,15 +15,12 @@ use super::{Compiler, Core, Linker, Missing, ORIGIN_VARIABLE, Origin, TARGET, To
 pub fn find() -> Result<Toolchain, Missing> {
     let only = env::var(ORIGIN_VARIABLE).ok().filter(|value| !value.is_empty());
     let debian = fs::read_to_string("/etc/os-release").is_ok_and(|text| is_debian(&text));
-    choose(compilers(), linker(), only.as_deref(), debian)
+    choose(compilers(), &linkers(), only.as_deref(), debian)
 }
 
-/// Whether an os-release file is Debian's or of a distribution made from it.
-fn is_debian(os_release: &str) -> bool {
-    os_release
-        .lines()
-        .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
-        .any(|value| value.trim_matches('"').split(' ').any(|id| id == "debian"))
+/// Whether an os-release file is Debian's own. Those made from it, like Ubuntu, do not have its `rustc-web`.
+pub(super) fn is_debian(os_release: &str) -> bool {
+    os_release.lines().any(|line| line.replace('"', "") == "ID=debian")
 }
 
 /// Where the distribution's packages are unpacked if they cannot be installed: a folder of the user's cache.
@@ -95,25 +92,26 @@ fn inspect(origin: Origin, rustc: PathBuf) -> Option<Compiler> {
 }
 
 /// Lets an unpacked rustc find its libraries, which lie where the loader does not look.
-pub(super) fn set_library_path(command: &mut Command, origin: Origin) {
+pub fn set_library_path(command: &mut Command, origin: Origin) {
     if let (Origin::Unpacked, Some(root)) = (origin, unpacked_root()) {
         command.env("LD_LIBRARY_PATH", root.join(format!("usr/lib/{ARCH}-linux-gnu")));
     }
 }
 
-/// Looks for bpf-linker on PATH and where cargo installs it.
-fn linker() -> Option<Linker> {
+/// The bpf-linkers on PATH and where cargo installs them, but only those that start.
+fn linkers() -> Vec<Linker> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(cargo_home().map(|home| home.join("bin")));
-    folders.map(|folder| folder.join("bpf-linker")).find_map(|path| {
+    let inspect = |path: PathBuf| {
         let started = Command::new(&path).arg("--version").output().ok()?;
         let llvm = linked_llvm(&fs::read(&path).ok()?);
         started.status.success().then_some(Linker { path, llvm })
-    })
+    };
+    folders.map(|folder| folder.join("bpf-linker")).filter_map(inspect).collect()
 }
 
 /// The major version in the name of the LLVM library that an executable loads (`libLLVM.so.22.1`, `libLLVM-22.so`).
-fn linked_llvm(executable: &[u8]) -> Option<u32> {
+pub(super) fn linked_llvm(executable: &[u8]) -> Option<u32> {
     const NAME: &[u8] = b"libLLVM";
     let starts = executable.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME);
     starts.map(|(at, _)| &executable[at + NAME.len()..]).find_map(|rest| {
