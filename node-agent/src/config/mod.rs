@@ -73,7 +73,7 @@ pub enum AttachMethod {
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{0}; name the configuration with --config FILE")]
-    Unreadable(#[from] ReadError),
+    Unreadable(ReadError),
     /// The file says something that is not allowed; one line for each finding.
     #[error("{0}")]
     Invalid(Findings<ConfigDefect>),
@@ -86,7 +86,7 @@ impl Config {
     /// The file cannot be read, or something in it is not allowed: every finding names file, line,
     /// column, field, value and what is allowed.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = yaml::read(path)?;
+        let text = yaml::read(path).map_err(ConfigError::Unreadable)?;
         valid::parse(&text, path).map_err(ConfigError::Invalid)
     }
 }
