@@ -1,12 +1,20 @@
 //! `node-agent`: the daemon that keeps this node's BPF maps and kernel routes in step with the cluster,
 //! and the command line that asks it what it does.
 
+mod api;
+mod app;
 mod cli;
 mod config;
+mod datapath;
 mod host;
 mod model;
+mod reconcile;
+mod rib;
 mod source;
+mod yaml;
 
-fn main() {
-    cli::main();
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
 }

@@ -1,7 +1,87 @@
-//! Stub.
+//! BPF entry points. Each reads the context, asks the library what to do, does it and counts it.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "the classifier macro generates an undocumented item for each program")]
+
+mod bpf {
+    pub mod act;
+    pub mod maps;
+    pub mod skb;
+}
+
+use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use aya_log_ebpf::{debug, trace};
+use bpf::{act, maps, skb::Skb};
+use node_ebpf::Outcome;
+use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
+
+/// tc ingress at the host side of a pod's veth.
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    let length = skb.frame_length();
+    let done = act::from_pod(&mut skb);
+    finish(&ctx, Hook::FromPod, length, done)
+}
+
+/// tc ingress at an uplink.
+#[classifier]
+pub fn from_uplink(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    let length = skb.frame_length();
+    let done = act::from_uplink(&mut skb);
+    finish(&ctx, Hook::FromUplink, length, done)
+}
+
+/// tc egress at an uplink.
+#[classifier]
+pub fn to_uplink(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    // What from-pod has routed comes by here too: counted there, it goes on at once.
+    if skb.take_mark(MARK_FORWARDED) {
+        return TC_ACT_UNSPEC;
+    }
+    let length = skb.frame_length();
+    let done = act::to_uplink(&mut skb);
+    finish(&ctx, Hook::ToUplink, length, done)
+}
+
+/// Counts the outcome, logs it (code that exists only in programs loaded with that log level) and
+/// returns the verdict.
+#[inline(always)]
+fn finish(ctx: &TcContext, hook: Hook, length: u32, done: act::Done) -> i32 {
+    maps::count(hook, done.outcome, length);
+    if done.outcome.ending() == Ending::Dropped {
+        debug!(
+            ctx,
+            "{} {} {:i} -> {:i} {} bytes",
+            hook.label(),
+            done.outcome.label(),
+            done.source,
+            done.destination,
+            length
+        );
+    } else if done.outcome != Outcome::StackOtherProtocol {
+        trace!(
+            ctx,
+            "{} {} {:i} -> {:i} {} bytes",
+            hook.label(),
+            done.outcome.label(),
+            done.source,
+            done.destination,
+            length
+        );
+    }
+    done.verdict
+}
+
+/// Nothing here panics; the compiler wants to know what would happen.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// `bpf_redirect_neigh` and others are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,2 +1,114 @@
-//! Stub.
-pub fn main() {}
+//! The command line: one file for each subcommand. `run` and `cleanup` do the work themselves, all others
+//! ask the running agent over its socket.
+
+mod cleanup;
+mod counters;
+mod log_level;
+mod lookup;
+mod output;
+mod query;
+mod routes;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Routes Kubernetes pods with an eBPF datapath.
+#[derive(Debug, Parser)]
+#[command(name = "node-agent", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep this node's datapath and kernel routes in step with the cluster
+    Run(run::Args),
+    /// Remove everything of Podroute from this node
+    Cleanup(cleanup::Args),
+    /// Show how the agent and its datapath are
+    Status(status::Args),
+    /// Show every route, those that are not used included
+    Routes(routes::Args),
+    /// Show what became of packets
+    Counters(counters::Args),
+    /// Show what happens to packets for an address
+    Lookup(lookup::Args),
+    /// Set what the running agent logs
+    LogLevel(log_level::Args),
+}
+
+/// Runs what the command line says. Exit code 0: done; 1: failed; 2: the command line is wrong.
+pub fn main() -> ExitCode {
+    // Ends the process with 2, or with 0 for --help and --version.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Cleanup(args) => cleanup::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Routes(args) => routes::run(args).await,
+        Command::Counters(args) => counters::run(args).await,
+        Command::Lookup(args) => lookup::run(args).await,
+        Command::LogLevel(args) => log_level::run(args).await,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("node-agent: {error:#}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// Bad arguments end with exit code 2 and say what is allowed.
+    #[test]
+    fn bad_arguments_are_refused() {
+        let cases = [
+            ("node-agent", "Usage: node-agent <COMMAND>"),
+            ("node-agent run", "--config <FILE>"),
+            ("node-agent lookup 10.244", "invalid value '10.244' for '<ADDRESS>': invalid IP address syntax"),
+            ("node-agent status --output yaml", "[possible values: table, json]"),
+            ("node-agent log-level programs loud", "allowed: off, error, warn, info, debug, trace"),
+            ("node-agent log-level agent loud", "\"loud\" is no level; allowed: off, error, warn"),
+        ];
+        for (line, message) in cases {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(message), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_socket_may_stand_before_and_after_what_is_asked() {
+        for line in [
+            "node-agent log-level --socket /a programs debug",
+            "node-agent log-level programs debug --socket /a",
+            "node-agent lookup 10.244.1.1 --output json --socket /a",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+}

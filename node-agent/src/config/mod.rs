@@ -1,1 +1,92 @@
-//! Stub.
+//! The agent's own configuration: a YAML file, read in two steps. `raw` is what may be written, `valid`
+//! is what it means.
+
+mod level;
+mod log_filter;
+mod raw;
+mod valid;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use node_ebpf_common::SourceCheck;
+
+pub use level::{ProgramLog, UnknownLevel};
+pub use log_filter::{LogFilterError, log_filter};
+pub use valid::ConfigDefect;
+
+use crate::{
+    model::NodeName,
+    yaml::{self, Findings, ReadError},
+};
+
+/// Where the agent listens for its command line unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/podroute/agent.sock";
+
+/// Where the BPF file system is usually mounted.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
+
+/// The agent's configuration, complete and valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This node's name in the cluster state.
+    pub node: NodeName,
+    /// The cluster-state file.
+    pub source_file: PathBuf,
+    /// Interfaces that lead to other nodes; empty: found by addresses and routes.
+    pub uplinks: Vec<String>,
+    /// A mounted BPF file system; pins go to its folder `podroute`.
+    pub bpffs: PathBuf,
+    /// Unix socket on which the agent answers its command line.
+    pub socket: PathBuf,
+    /// How programs are attached.
+    pub attach: AttachMethod,
+    /// Which source addresses pods may send from.
+    pub source_check: SourceCheck,
+    /// How often everything in place is compared with what should be.
+    pub audit_interval: Duration,
+    /// The agent's own log: a filter that [`log_filter`] accepts.
+    pub log: String,
+    /// Up to which level the BPF programs' messages are logged.
+    pub program_log: ProgramLog,
+}
+
+/// How programs are attached to interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttachMethod {
+    /// tcx where the kernel has it, clsact otherwise.
+    #[default]
+    Auto,
+    /// tcx links (kernel 6.6 or newer).
+    Tcx,
+    /// Filters of the clsact queueing discipline.
+    Clsact,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{0}; name the configuration with --config FILE")]
+    Unreadable(ReadError),
+    /// The file says something that is not allowed; one line for each finding.
+    #[error("{0}")]
+    Invalid(Findings<ConfigDefect>),
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths in it start at the folder it is in.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is not allowed: every finding names file, line,
+    /// column, field, value and what is allowed.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = yaml::read(path).map_err(ConfigError::Unreadable)?;
+        valid::parse(&text, path).map_err(ConfigError::Invalid)
+    }
+}

@@ -47,6 +47,10 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Whether it is a loopback (`IFF_LOOPBACK`).
     pub loopback: bool,
+    /// Whether IPv4 packets that come in here are forwarded (`net.ipv4.conf.NAME.forwarding`).
+    pub forwarding_v4: bool,
+    /// Whether the host answers ARP requests here for what it has a route to (`net.ipv4.conf.NAME.proxy_arp`).
+    pub proxy_arp: bool,
 }
 
 /// An address on an interface.
@@ -56,7 +60,8 @@ pub struct InterfaceAddress {
     pub link: u32,
     /// The address and the length of its network.
     pub address: IpNet,
-    /// Label (`IFA_LABEL`), by which our own address is recognised.
+    /// Label (`IFA_LABEL`), by which our own address is recognised. IPv6 addresses have none in the kernel:
+    /// one that carries our protocol number (`IFA_PROTO`) is reported with our label.
     pub label: Option<String>,
 }
 
@@ -99,4 +104,15 @@ impl KernelRoute {
     /// Protocol number that marks a route as Podroute's. In `/etc/iproute2/rt_protos` terms it is free:
     /// 80 is Calico, 17 kube-router, 12 BIRD.
     pub const PROTOCOL: u8 = 77;
+
+    /// Metric that the kernel gives an IPv6 route for which none is named.
+    const DEFAULT_METRIC_V6: u32 = 1024;
+
+    /// The route as the kernel reports it back once it is installed.
+    #[must_use]
+    pub fn as_reported(&self) -> Self {
+        let default = if self.destination.is_v4() { 0 } else { Self::DEFAULT_METRIC_V6 };
+        let metric = if self.metric == 0 { default } else { self.metric };
+        Self { metric, ..self.clone() }
+    }
 }

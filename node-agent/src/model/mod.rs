@@ -2,6 +2,8 @@
 
 mod cluster;
 mod host;
+mod host_change;
+mod interface;
 mod name;
 mod prefix;
 mod wanted;
@@ -11,6 +13,8 @@ pub use cluster::{
     SourceUpdate,
 };
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
+pub use host_change::{AddressChange, HostChange, RouteChange, Setting};
+pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
 pub use prefix::{Prefix, PrefixError};
 pub use wanted::{

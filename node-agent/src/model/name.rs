@@ -56,7 +56,8 @@ impl FromStr for PodName {
     type Err = NameError;
 
     fn from_str(full: &str) -> Result<Self, NameError> {
-        let (namespace, name) = full.split_once('/').ok_or_else(|| NameError::NoNamespace(full.to_owned()))?;
+        let (namespace, name) =
+            full.split_once('/').ok_or_else(|| NameError::NoNamespace(full.to_owned()))?;
         check_dns_1123(namespace)?;
         check_dns_1123(name)?;
         Ok(Self(full.to_owned()))

@@ -1,0 +1,298 @@
+//! What the agent answers to its command line.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use node_ebpf_common::{
+    LAYOUT_VERSION, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, map_name,
+};
+
+use super::App;
+use crate::{
+    api::{
+        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, Neighbour, ObjectCounts,
+        PendingChange, ReconcileStatus, Request, Response, RouteCounts, RouteKind, RouteRow, SourceStatus,
+        Status,
+    },
+    config::ProgramLog,
+    model::{KernelRoute, Prefix, RouteChange},
+    reconcile::Report,
+    rib,
+};
+
+/// What a route that is used has for its state.
+const USED: &str = "used";
+
+impl App {
+    /// Answers one request.
+    pub(super) async fn answer(&mut self, request: Request) -> Response {
+        let answered = match request {
+            Request::Status => Ok(Response::Status(Box::new(self.status()))),
+            Request::Routes => self.look_at_host().await.map(|()| Response::Routes(self.routes())),
+            Request::Counters => self.counters(),
+            Request::Lookup { address } => match self.look_at_host().await {
+                Ok(()) => self.lookup(address).await.map(|lookup| Response::Lookup(Box::new(lookup))),
+                Err(error) => Err(error),
+            },
+            Request::ProgramLog { level } => self.set_program_log(level),
+            Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
+        };
+        answered.unwrap_or_else(|message| Response::Error { message })
+    }
+
+    async fn look_at_host(&mut self) -> Result<(), String> {
+        self.view = self.host.observe().await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Response, String> {
+        let readings = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
+        let rows = readings.iter().map(|one| CounterRow::new(one.hook, one.outcome, one.counter));
+        Ok(Response::Counters(rows.collect()))
+    }
+
+    fn set_program_log(&mut self, level: ProgramLog) -> Result<Response, String> {
+        self.reconciler.datapath.set_log(level).map_err(|error| error.to_string())?;
+        self.reconciler.reattach();
+        self.due = tokio::time::Instant::now();
+        Ok(Response::Done)
+    }
+
+    fn status(&self) -> Status {
+        let own = self.selection.own.as_ref();
+        let addresses = own.map(|own| own.node.addresses.clone()).unwrap_or_default();
+        let report = self.reconciler.report();
+        Status {
+            node: self.config.node.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            layout_version: LAYOUT_VERSION,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            synced: self.table.ready() && report.passes > 0 && report.pending.is_empty(),
+            sources: self.sources(),
+            encapsulation: self.selection.cluster.encapsulation,
+            host_address: own.and_then(|own| own.host_addresses.first().copied()),
+            addresses,
+            attachments: self.attachments(),
+            maps: self.maps(),
+            routes: self.route_counts(),
+            problems: self.problems().into_iter().collect(),
+            reconcile: reconcile_status(report),
+            program_log: self.reconciler.datapath.log(),
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        let place = self.config.source_file.display().to_string();
+        let status = |status: rib::SourceStatus| SourceStatus {
+            source: status.source,
+            place: place.clone(),
+            synced: status.synced,
+            error: status.error,
+            objects: ObjectCounts { nodes: status.nodes, pods: status.pods },
+        };
+        self.table.statuses().into_iter().map(status).collect()
+    }
+
+    fn attachments(&self) -> Vec<AttachmentRow> {
+        let attached = self.reconciler.observed().map(|observed| observed.attachments.keys());
+        let datapath = &self.reconciler.datapath;
+        attached
+            .into_iter()
+            .flatten()
+            .map(|point| AttachmentRow {
+                interface: self.interface_name(point.link),
+                hook: point.hook.label().to_owned(),
+                method: datapath.method().label().to_owned(),
+                program_id: datapath.program_id(point.hook),
+            })
+            .collect()
+    }
+
+    fn interface_name(&self, index: u32) -> String {
+        self.view.link_by_index(index).map_or_else(|| format!("#{index}"), |link| link.name.clone())
+    }
+
+    fn maps(&self) -> Vec<MapRow> {
+        let Some(observed) = self.reconciler.observed() else { return Vec::new() };
+        let row = |name: &str, entries: usize, max_entries| MapRow {
+            name: name.to_owned(),
+            entries: u32::try_from(entries).unwrap_or(u32::MAX),
+            max_entries,
+        };
+        vec![
+            row(map_name::ROUTES_V4, observed.routes.len(), MAX_ROUTES),
+            row(map_name::NEXT_HOPS, observed.next_hops.len(), MAX_NEXT_HOPS),
+            row(map_name::ENDPOINTS, observed.endpoints.len(), MAX_ENDPOINTS),
+        ]
+    }
+
+    fn route_counts(&self) -> RouteCounts {
+        let wanted = &self.resolved.wanted.datapath;
+        let mut counts = RouteCounts::default();
+        for route in wanted.routes.values() {
+            if let Some(kind) = wanted.next_hops.get(&route.next_hop).and_then(kind_of) {
+                counts.count(kind);
+            }
+        }
+        counts
+    }
+
+    fn routes(&self) -> Vec<RouteRow> {
+        let in_kernel: BTreeSet<Prefix> =
+            self.view.routes.iter().filter(|route| is_ours(route)).map(|route| route.destination).collect();
+        let mut rows = Vec::new();
+        for row in rib::rows(&self.selection, &self.resolved) {
+            let losers = row.losers.iter().map(|loser| unused_row(row.prefix, loser));
+            let losers: Vec<RouteRow> = losers.collect();
+            rows.push(self.route_row(row, &in_kernel));
+            rows.extend(losers);
+        }
+        rows
+    }
+
+    fn route_row(&self, row: rib::RouteRow, in_kernel: &BTreeSet<Prefix>) -> RouteRow {
+        let in_bpf =
+            self.reconciler.observed().is_some_and(|observed| observed.routes.contains_key(&row.prefix));
+        let wanted = &self.resolved.wanted.datapath;
+        let kind = wanted
+            .routes
+            .get(&row.prefix)
+            .and_then(|route| wanted.next_hops.get(&route.next_hop))
+            .and_then(kind_of);
+        RouteRow {
+            in_kernel: in_kernel.contains(&row.prefix),
+            prefix: row.prefix,
+            next_hop: row.next_hop,
+            kind,
+            gateway: row.gateway,
+            interface: row.interface,
+            tunnel_destination: row.tunnel_destination,
+            mtu: row.mtu,
+            origin: row.origin.to_string(),
+            in_bpf,
+            state: row.refused.unwrap_or_else(|| USED.to_owned()),
+        }
+    }
+
+    /// What the programs do with packets to this address: from the map itself, explained by the table.
+    async fn lookup(&mut self, address: IpAddr) -> Result<Lookup, String> {
+        let found = self.reconciler.datapath.lookup(address).map_err(|error| error.to_string())?;
+        let explained = rib::lookup(&self.selection, &self.resolved, address);
+        let (kind, hop) = match &found {
+            Some((_, hop)) => (kind_of(hop), *hop),
+            None => (None, NextHop::default()),
+        };
+        let ipip = kind == Some(RouteKind::Ipip);
+        let gateway = rib::address_of(hop.gateway);
+        let route = explained.route.as_ref().filter(|_| found.is_some());
+        let neighbour = self.neighbour(kind, hop, address).await?;
+        Ok(Lookup {
+            address,
+            prefix: route.map(|row| row.prefix),
+            next_hop: route.map(|row| row.next_hop.clone()),
+            kind,
+            encapsulation: if ipip { Encapsulation::Ipip } else { Encapsulation::None },
+            gateway,
+            interface: (hop.interface != 0).then(|| self.interface_name(hop.interface)),
+            tunnel_source: rib::address_of(hop.tunnel_source).filter(|_| ipip),
+            tunnel_destination: rib::address_of(hop.tunnel_destination).filter(|_| ipip),
+            mtu: Some(hop.mtu).filter(|mtu| *mtu > 0),
+            neighbour,
+            origin: route.map(|row| row.origin.to_string()),
+            kernel_route: self.kernel_route(address),
+            candidates: candidates(&explained),
+        })
+    }
+
+    /// The kernel's neighbour entry that a packet's link-layer address comes from.
+    async fn neighbour(
+        &self,
+        kind: Option<RouteKind>,
+        hop: NextHop,
+        address: IpAddr,
+    ) -> Result<Option<Neighbour>, String> {
+        let of = match kind {
+            Some(RouteKind::Direct | RouteKind::Ipip) => rib::address_of(hop.gateway).unwrap_or(address),
+            Some(RouteKind::Local) => address,
+            _ => return Ok(None),
+        };
+        let entry = self.host.neighbour(hop.interface, of).await.map_err(|error| error.to_string())?;
+        Ok(entry.map(|entry| Neighbour {
+            address: entry.address,
+            mac: entry.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
+            state: entry.state,
+        }))
+    }
+
+    /// The main table's own choice.
+    fn kernel_route(&self, address: IpAddr) -> Option<String> {
+        let matching = self.view.routes.iter().filter(|route| route.destination.contains(address));
+        let best = matching.max_by_key(|route| (route.destination.len(), std::cmp::Reverse(route.metric)))?;
+        let interface = best.link.map(|index| self.interface_name(index));
+        Some(RouteChange { route: best.clone(), interface }.to_string())
+    }
+}
+
+fn is_ours(route: &KernelRoute) -> bool {
+    route.protocol == KernelRoute::PROTOCOL
+}
+
+fn kind_of(next_hop: &NextHop) -> Option<RouteKind> {
+    NextHopKind::from_u32(next_hop.kind).and_then(RouteKind::of)
+}
+
+fn unused_row(prefix: Prefix, loser: &rib::LoserRow) -> RouteRow {
+    RouteRow {
+        prefix,
+        next_hop: loser.candidate.clone(),
+        kind: None,
+        gateway: None,
+        interface: None,
+        tunnel_destination: None,
+        mtu: None,
+        origin: loser.origin.to_string(),
+        in_bpf: false,
+        in_kernel: false,
+        state: loser.reason.clone(),
+    }
+}
+
+fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
+    let row = |row: &rib::RouteRow| Candidate {
+        prefix: row.prefix,
+        next_hop: row.next_hop.clone(),
+        origin: row.origin.to_string(),
+        state: row.refused.clone().unwrap_or_else(|| USED.to_owned()),
+    };
+    let loser = |prefix: Prefix, loser: &rib::LoserRow| Candidate {
+        prefix,
+        next_hop: loser.candidate.clone(),
+        origin: loser.origin.to_string(),
+        state: loser.reason.clone(),
+    };
+    let rows = explained.route.iter().chain(&explained.passed_over);
+    rows.flat_map(|one| {
+        std::iter::once(row(one)).chain(one.losers.iter().map(move |lost| loser(one.prefix, lost)))
+    })
+    .collect()
+}
+
+fn reconcile_status(report: &Report) -> ReconcileStatus {
+    let next_retry = report.retry_after().unwrap_or_default().as_secs();
+    ReconcileStatus {
+        passes: report.passes,
+        last_change_seconds_ago: report.last_change.map(|at| at.elapsed().as_secs()),
+        last_duration_ms: (report.passes > 0)
+            .then(|| u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX)),
+        pending: report
+            .pending
+            .iter()
+            .map(|(change, pending)| PendingChange {
+                change: change.clone(),
+                error: pending.error.clone(),
+                attempts: pending.attempts,
+                next_retry_seconds: next_retry,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The agent's own log, to standard error, with a filter that can be changed while it runs.
+
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
+
+use crate::config::{LogFilterError, log_filter};
+
+/// Target of the BPF programs' messages. What they send is decided where they are loaded, so the agent's
+/// own filter lets all of it through.
+const PROGRAMS: &str = "node_ebpf=trace";
+
+/// Changes the filter of the running log.
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+
+fn filter(text: &str) -> Result<EnvFilter, LogFilterError> {
+    log_filter(&format!("{text},{PROGRAMS}"))
+}
+
+/// Starts the log.
+///
+/// # Errors
+/// The filter is none, or a log has been started already.
+pub fn start(text: &str) -> anyhow::Result<LogHandle> {
+    let (filter, handle) = reload::Layer::new(filter(text)?);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false))
+        .try_init()?;
+    Ok(LogHandle(handle))
+}
+
+impl LogHandle {
+    /// Sets another filter.
+    ///
+    /// # Errors
+    /// It is none; the old one stays.
+    pub fn set(&self, text: &str) -> Result<(), String> {
+        let filter = filter(text).map_err(|error| error.to_string())?;
+        self.0.reload(filter).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,198 @@
+//! The running agent: every task and channel.
+//!
+//! ```text
+//!  source/file ──SourceUpdate──►┐
+//!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
+//!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
+//!  audit timer ────────────────►│          pass (plan, apply)            └─► host (routes, sysctls)
+//!  SIGTERM ────────────────────►┘
+//! ```
+//!
+//! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
+
+mod answer;
+mod log;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Context as _;
+pub use log::LogHandle;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    api,
+    config::Config,
+    datapath::BpfDatapath,
+    host::{Host, HostChanged, HostWatch},
+    model::{HostView, SourceEvent, SourceId, SourceUpdate},
+    reconcile::{Pass, Reconciler},
+    rib::{ResolveSettings, Resolved, Selection, Table, resolve, select},
+    source,
+};
+
+/// How long the host's network must have been changing before it is looked at: changes come in groups.
+const HOST_SETTLE: Duration = Duration::from_millis(20);
+/// How long a source that has not said Synced is waited for after its last word.
+const SOURCE_SETTLE: Duration = Duration::from_millis(50);
+
+/// The agent's state, owned by its loop.
+struct App {
+    config: Config,
+    log: LogHandle,
+    host: Host,
+    table: Table,
+    reconciler: Reconciler<BpfDatapath>,
+    view: HostView,
+    selection: Selection,
+    resolved: Resolved,
+    /// Problems that have been logged and are still there.
+    known_problems: BTreeSet<String>,
+    started: Instant,
+    /// When the next pass is due.
+    due: Instant,
+    /// When everything is read back the next time.
+    audit: Instant,
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// It cannot start: the socket is taken, the kernel refuses the datapath, or netlink does not work.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let log = log::start(&config.log)?;
+    // First, so that of two agents on one node only one touches anything.
+    let server = api::bind(&config.socket)?;
+    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log)?;
+    let watch = HostWatch::subscribe()?;
+    info!(
+        "agent of node {} starts: state {}, pins in {}, programs attached by {}",
+        config.node,
+        config.source_file.display(),
+        config.bpffs.display(),
+        datapath.method().label()
+    );
+    let (update_sender, updates) = mpsc::channel(1024);
+    let (changed_sender, changed) = mpsc::channel(1);
+    let (call_sender, calls) = mpsc::channel(16);
+    source::file::spawn(config.source_file.clone(), update_sender);
+    tokio::spawn(async move {
+        if let Err(error) = watch.run(changed_sender).await {
+            warn!("changes of the host's network are found by the audit only: {error}");
+        }
+    });
+    tokio::spawn(server.run(call_sender));
+    App::new(config, log, datapath).run(updates, changed, calls).await
+}
+
+impl App {
+    fn new(config: Config, log: LogHandle, datapath: BpfDatapath) -> Self {
+        let (host, now) = (Host::new(), Instant::now());
+        Self {
+            log,
+            table: Table::new([SourceId::File]),
+            reconciler: Reconciler::new(datapath, host.clone()),
+            host,
+            view: HostView::default(),
+            selection: Selection::default(),
+            resolved: Resolved { hold: true, ..Resolved::default() },
+            known_problems: BTreeSet::new(),
+            started: now,
+            due: now + config.audit_interval,
+            audit: now + config.audit_interval,
+            config,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut updates: mpsc::Receiver<SourceUpdate>,
+        mut changed: mpsc::Receiver<HostChanged>,
+        mut calls: mpsc::Receiver<api::Call>,
+    ) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        loop {
+            tokio::select! {
+                Some(update) = updates.recv() => self.take(update),
+                Some(HostChanged) = changed.recv() => self.due = self.due.min(Instant::now() + HOST_SETTLE),
+                Some((request, reply)) = calls.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.answer(request).await);
+                }
+                () = sleep_until(self.due.min(self.audit)) => self.pass().await,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        info!("agent stops; the datapath stays in place (`node-agent cleanup` removes it)");
+        Ok(())
+    }
+
+    /// Takes in what a source says. A pass comes when it has said everything, or has paused.
+    fn take(&mut self, update: SourceUpdate) {
+        let now = Instant::now();
+        match &update.event {
+            SourceEvent::Synced => self.due = now,
+            SourceEvent::Failed(error) => {
+                warn!("source {}: {error}; what it said before stays in force", update.source);
+            }
+            SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => self.due = now + SOURCE_SETTLE,
+        }
+        self.table.apply(update);
+    }
+
+    /// Observes, decides and makes one pass.
+    async fn pass(&mut self) {
+        let now = Instant::now();
+        let audit = now >= self.audit;
+        self.audit = if audit { now + self.config.audit_interval } else { self.audit };
+        self.due = self.audit;
+        match self.host.observe().await {
+            Ok(view) => self.view = view,
+            Err(error) => {
+                warn!("cannot read the host's network: {error}");
+                self.due = now + Duration::from_secs(1);
+                return;
+            }
+        }
+        self.selection = select(&self.table, &self.config.node);
+        let settings =
+            ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
+        self.resolved = resolve(&self.selection, &self.view, &settings);
+        if self.table.ready() {
+            self.log_problems();
+        }
+        if self.resolved.hold {
+            return;
+        }
+        let pass = Pass { allow_delete: self.table.ready(), audit };
+        self.reconciler.pass(&self.resolved.wanted, &self.view, pass).await;
+        if let Some(retry) = self.reconciler.report().retry_after() {
+            self.due = self.due.min(Instant::now() + retry);
+        }
+    }
+
+    /// Everything that an operator should look at.
+    fn problems(&self) -> BTreeSet<String> {
+        let found = self.selection.problems.iter().chain(&self.resolved.problems);
+        let conflicts = &self.reconciler.report().conflicts;
+        found.map(ToString::to_string).chain(conflicts.iter().cloned()).collect()
+    }
+
+    /// Logs each problem once when it comes and once when it goes.
+    fn log_problems(&mut self) {
+        let problems = self.problems();
+        for problem in problems.difference(&self.known_problems) {
+            warn!("problem: {problem}");
+        }
+        for problem in self.known_problems.difference(&problems) {
+            info!("no problem any more: {problem}");
+        }
+        self.known_problems = problems;
+    }
+}

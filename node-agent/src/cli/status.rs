@@ -1,0 +1,261 @@
+use std::time::Duration;
+
+use humantime_serde::re::humantime::format_duration;
+
+use super::{
+    output::{list, or_nothing, pairs, table},
+    query::Query,
+};
+use crate::{
+    api::{Request, Response, RouteCounts, Status},
+    model::EncapsulationMode,
+};
+
+/// Arguments of `node-agent status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    query: Query,
+}
+
+/// Shows how the agent and its datapath are.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let take = |response| if let Response::Status(status) = response { Some(status) } else { None };
+    args.query.show(&Request::Status, take, |status| show(status)).await
+}
+
+fn show(status: &Status) -> String {
+    let mut sections = vec![summary(status), sources(status)];
+    if !status.attachments.is_empty() {
+        sections.push(attachments(status));
+    }
+    if !status.maps.is_empty() {
+        sections.push(maps(status));
+    }
+    if !status.reconcile.pending.is_empty() {
+        sections.push(pending(status));
+    }
+    if !status.problems.is_empty() {
+        let problems: String = status.problems.iter().map(|problem| format!("- {problem}\n")).collect();
+        sections.push(format!("PROBLEMS\n{problems}"));
+    }
+    sections.join("\n")
+}
+
+fn summary(status: &Status) -> String {
+    let agent = format!(
+        "version {}, process {}, up {}, layout {}",
+        status.version,
+        status.pid,
+        seconds(status.uptime_seconds),
+        status.layout_version
+    );
+    pairs([
+        ("Node", status.node.to_string()),
+        ("Addresses", list(&status.addresses)),
+        ("Host address", or_nothing(status.host_address)),
+        ("Agent", agent),
+        ("State", state(status)),
+        ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
+        ("Routes", routes(status.routes)),
+        ("Reconciled", reconciled(status)),
+        ("Program log", status.program_log.to_string()),
+    ])
+}
+
+/// The state in a few words: the worst first.
+fn state(status: &Status) -> String {
+    let (pending, problems) = (status.reconcile.pending.len(), status.problems.len());
+    let failed = status.sources.iter().filter(|source| source.error.is_some()).count();
+    if !status.synced {
+        "waiting for its sources: nothing is deleted before they have told everything".to_owned()
+    } else if failed + pending + problems > 0 {
+        format!("{failed} sources failed, {pending} changes pending, {problems} problems (below)")
+    } else {
+        "in step".to_owned()
+    }
+}
+
+fn encapsulation(mode: EncapsulationMode) -> &'static str {
+    match mode {
+        EncapsulationMode::Never => "never",
+        EncapsulationMode::Always => "always",
+        EncapsulationMode::CrossSubnet => "cross-subnet",
+    }
+}
+
+fn routes(counts: RouteCounts) -> String {
+    let RouteCounts { local, direct, ipip, host, unassigned } = counts;
+    format!("{local} local, {direct} direct, {ipip} ipip, {host} host, {unassigned} unassigned")
+}
+
+fn reconciled(status: &Status) -> String {
+    let mut text = format!("{} passes", status.reconcile.passes);
+    if let Some(duration) = status.reconcile.last_duration_ms {
+        text.push_str(&format!(", the last one took {duration} ms"));
+    }
+    match status.reconcile.last_change_seconds_ago {
+        Some(ago) => text.push_str(&format!(", last change {} ago", seconds(ago))),
+        None => text.push_str(", no change yet"),
+    }
+    text
+}
+
+fn sources(status: &Status) -> String {
+    let rows = status.sources.iter().map(|source| {
+        let state = match &source.error {
+            // The table shows the first line; all lines follow below it.
+            Some(_) => "failed (below)",
+            None if source.synced => "synced",
+            None => "waiting",
+        };
+        [
+            source.source.to_string(),
+            source.place.clone(),
+            source.objects.nodes.to_string(),
+            source.objects.pods.to_string(),
+            state.to_owned(),
+        ]
+    });
+    let mut text = table(["SOURCE", "PLACE", ">NODES", ">PODS", "STATE"], rows);
+    for (source, error) in status.sources.iter().filter_map(|source| Some((source, source.error.as_ref()?))) {
+        text.push_str(&format!("\nsource {}: {}\n", source.source, error.trim_end()));
+    }
+    text
+}
+
+fn attachments(status: &Status) -> String {
+    let rows = status
+        .attachments
+        .iter()
+        .map(|row| [row.interface.clone(), row.hook.clone(), row.method.clone(), row.program_id.to_string()]);
+    table(["INTERFACE", "HOOK", "METHOD", ">PROGRAM"], rows)
+}
+
+fn maps(status: &Status) -> String {
+    let rows = status
+        .maps
+        .iter()
+        .map(|map| [map.name.clone(), map.entries.to_string(), map.max_entries.to_string()]);
+    table(["MAP", ">ENTRIES", ">ROOM FOR"], rows)
+}
+
+fn pending(status: &Status) -> String {
+    let rows = status.reconcile.pending.iter().map(|change| {
+        [
+            change.change.clone(),
+            change.attempts.to_string(),
+            seconds(change.next_retry_seconds),
+            change.error.clone(),
+        ]
+    });
+    table(["PENDING CHANGE", ">TRIES", "NEXT IN", "ERROR"], rows)
+}
+
+fn seconds(seconds: u64) -> String {
+    format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{AttachmentRow, MapRow, ObjectCounts, PendingChange, ReconcileStatus, SourceStatus},
+        config::ProgramLog,
+        model::SourceId,
+    };
+
+    fn status() -> Status {
+        Status {
+            node: "a1".parse().unwrap(),
+            pid: 42,
+            version: "0.1.0".to_owned(),
+            layout_version: 1,
+            uptime_seconds: 182,
+            synced: true,
+            sources: vec![SourceStatus {
+                source: SourceId::File,
+                place: "/etc/podroute/cluster.yaml".to_owned(),
+                synced: true,
+                error: None,
+                objects: ObjectCounts { nodes: 3, pods: 6 },
+            }],
+            encapsulation: EncapsulationMode::CrossSubnet,
+            addresses: vec!["10.0.1.11".parse().unwrap()],
+            host_address: Some("10.244.1.1".parse().unwrap()),
+            attachments: vec![AttachmentRow {
+                interface: "eth0".to_owned(),
+                hook: "to-uplink".to_owned(),
+                method: "tcx".to_owned(),
+                program_id: 77,
+            }],
+            maps: vec![MapRow { name: "ROUTES_V4".to_owned(), entries: 9, max_entries: 1_048_576 }],
+            routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
+            problems: vec![],
+            reconcile: ReconcileStatus {
+                passes: 7,
+                last_change_seconds_ago: Some(61),
+                last_duration_ms: Some(3),
+                pending: vec![],
+            },
+            program_log: ProgramLog::Off,
+        }
+    }
+
+    #[test]
+    fn a_good_status_fits_a_screen() {
+        assert_eq!(
+            show(&status()),
+            "Node           a1\n\
+             Addresses      10.0.1.11\n\
+             Host address   10.244.1.1\n\
+             Agent          version 0.1.0, process 42, up 3m 2s, layout 1\n\
+             State          in step\n\
+             Encapsulation  cross-subnet\n\
+             Routes         2 local, 1 direct, 1 ipip, 2 host, 1 unassigned\n\
+             Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
+             Program log    off\n\
+             \n\
+             SOURCE  PLACE                       NODES  PODS  STATE\n\
+             file    /etc/podroute/cluster.yaml      3     6  synced\n\
+             \n\
+             INTERFACE  HOOK       METHOD  PROGRAM\n\
+             eth0       to-uplink  tcx          77\n\
+             \n\
+             MAP        ENTRIES  ROOM FOR\n\
+             ROUTES_V4        9   1048576\n"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown() {
+        let mut status = status();
+        status.sources[0].error = Some("cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty".to_owned());
+        status.reconcile.pending.push(PendingChange {
+            change: "kernel route 10.244.2.0/24".to_owned(),
+            error: "network is down".to_owned(),
+            attempts: 3,
+            next_retry_seconds: 4,
+        });
+        status.problems.push("node c1 is not adjacent".to_owned());
+        let text = show(&status);
+        for part in [
+            "State          1 sources failed, 1 changes pending, 1 problems (below)\n",
+            "3     6  failed (below)\n\nsource file: cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty\n",
+            "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
+            "PROBLEMS\n- node c1 is not adjacent\n",
+        ] {
+            assert!(text.contains(part), "{part}\n---\n{text}");
+        }
+        status.synced = false;
+        assert!(show(&status).contains("State          waiting for its sources"));
+    }
+
+    /// One concept, one word: the table has the names that the file and the JSON have.
+    #[test]
+    fn modes_have_one_name() {
+        for mode in [EncapsulationMode::Never, EncapsulationMode::Always, EncapsulationMode::CrossSubnet] {
+            assert_eq!(serde_json::to_value(mode).unwrap(), encapsulation(mode));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+use serde::Deserialize;
+
+use crate::yaml::Located;
+
+/// The file as it may be written: field names, lists and nesting, but no meaning yet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawConfig {
+    pub(super) node: Option<Located<String>>,
+    pub(super) source: Option<Located<RawSource>>,
+    pub(super) uplinks: Option<Vec<Located<String>>>,
+    pub(super) bpffs: Option<Located<String>>,
+    pub(super) socket: Option<Located<String>>,
+    pub(super) attach: Option<Located<String>>,
+    pub(super) source_check: Option<Located<String>>,
+    pub(super) audit_interval: Option<Located<String>>,
+    pub(super) log: Option<Located<String>>,
+    pub(super) program_log: Option<Located<String>>,
+}
+
+/// Where the cluster's state comes from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSource {
+    pub(super) file: Option<Located<String>>,
+}

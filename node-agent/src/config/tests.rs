@@ -1,0 +1,222 @@
+use super::*;
+
+/// What is wrong with this text, one line for each finding.
+fn refused(text: &str) -> String {
+    let findings = valid::parse(text, Path::new("/etc/podroute/agent.yaml")).expect_err(text);
+    findings.to_string().replace("/etc/podroute/", "")
+}
+
+fn accepted(text: &str) -> Config {
+    valid::parse(text, Path::new("/etc/podroute/agent.yaml")).unwrap_or_else(|f| panic!("{text}: {f}"))
+}
+
+const REQUIRED: &str = "node: a1\nsource:\n  file: cluster.yaml\n";
+
+#[test]
+fn everything_but_node_and_source_has_a_default() {
+    assert_eq!(
+        accepted(REQUIRED),
+        Config {
+            node: "a1".parse().unwrap(),
+            source_file: PathBuf::from("/etc/podroute/cluster.yaml"),
+            uplinks: vec![],
+            bpffs: PathBuf::from("/sys/fs/bpf"),
+            socket: PathBuf::from("/run/podroute/agent.sock"),
+            attach: AttachMethod::Auto,
+            source_check: SourceCheck::Strict,
+            audit_interval: Duration::from_secs(10),
+            log: "info".to_owned(),
+            program_log: ProgramLog::Off,
+        }
+    );
+}
+
+#[test]
+fn every_field_is_read() {
+    let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
+        socket: /run/p.sock\nattach: clsact\nsource-check: loose\naudit-interval: 2m 500ms\n\
+        log: warn,node_agent::host=debug\nprogram-log: trace\n";
+    assert_eq!(
+        accepted(text),
+        Config {
+            node: "b1".parse().unwrap(),
+            source_file: PathBuf::from("/srv/state.yaml"),
+            uplinks: vec!["eth0".to_owned(), "bond1".to_owned()],
+            bpffs: PathBuf::from("/run/bpf"),
+            socket: PathBuf::from("/run/p.sock"),
+            attach: AttachMethod::Clsact,
+            source_check: SourceCheck::Loose,
+            audit_interval: Duration::from_millis(120_500),
+            log: "warn,node_agent::host=debug".to_owned(),
+            program_log: ProgramLog::Trace,
+        }
+    );
+    assert_eq!(accepted(&format!("{REQUIRED}source-check: off\n")).source_check, SourceCheck::Off);
+    assert_eq!(accepted(&format!("{REQUIRED}attach: tcx\n")).attach, AttachMethod::Tcx);
+    // A field without a value is a field that is not there.
+    assert_eq!(accepted(&format!("{REQUIRED}uplinks:\nlog:\n")), accepted(REQUIRED));
+}
+
+/// Invariant 8: bad input gets an error that says file, line, column, field, value and what is allowed.
+#[test]
+fn a_bad_document_is_refused() {
+    let cases = [
+        ("", "agent.yaml: the file is empty; allowed: a YAML document with fields, each as NAME: VALUE"),
+        (
+            "# nothing\n---\n",
+            "agent.yaml: the file is empty; allowed: a YAML document with fields, each as NAME: VALUE",
+        ),
+        (
+            "- node: a1\n",
+            "agent.yaml:1:1: \"- node: a1\" is of the wrong type; allowed: fields, each as NAME: VALUE",
+        ),
+        ("uplinks: [eth0\n", "agent.yaml:1:10: uplinks: not valid YAML: unclosed bracket '['"),
+        (
+            "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
+            "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, \
+             source-check, audit-interval, log, program-log",
+        ),
+        (
+            "source:\n  file: a.yaml\n  value: 1\n",
+            "agent.yaml:3:3: source.value: unknown field; allowed: file",
+        ),
+        ("node: a1\nnode: a2\n", "agent.yaml:2:1: node: this field stands twice; allowed: once"),
+        ("node: [a1]\n", "agent.yaml:1:7: node: \"[a1]\" is of the wrong type; allowed: a single value"),
+        (
+            "node: a1\nsource: cluster.yaml # here\n",
+            "agent.yaml:2:9: source: \"cluster.yaml\" is of the wrong type; allowed: fields, each as NAME: VALUE",
+        ),
+        (
+            "uplinks: eth0\n",
+            "agent.yaml:1:10: uplinks: \"eth0\" is of the wrong type; allowed: a list, such as [one, two]",
+        ),
+        (
+            "uplinks:\n  - eth0\n  -\n",
+            "agent.yaml:3:4: uplinks[1]: an empty value is of the wrong type; allowed: a single value",
+        ),
+        (
+            "node: a1\n---\nnode: a2\n",
+            "agent.yaml:3:1: a second YAML document begins here; allowed: one document in a file, without a \
+             further ---",
+        ),
+    ];
+    for (text, message) in cases {
+        assert_eq!(refused(text), message, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused() {
+    const CHOICES: &str = "is not one of the choices; allowed:";
+    let long = format!("/{}", "s".repeat(107));
+    let long_is = format!(
+        "agent.yaml:4:9: socket: {long:?} cannot be used as a path; allowed: 107 bytes at most, as unix sockets have it"
+    );
+    let cases = [
+        (
+            "uplinks: [eth0, eth 1]",
+            "agent.yaml:4:17: uplinks[1]: \"eth 1\" is not an interface's name; allowed: 1 to 15 bytes \
+             without '/', ':' and blanks, not \".\" or \"..\""
+                .to_owned(),
+        ),
+        (
+            "uplinks: [eth0, eth0]",
+            "agent.yaml:4:17: uplinks[1]: interface eth0 is named twice; allowed: each interface once".to_owned(),
+        ),
+        (
+            "bpffs: sys/fs/bpf",
+            "agent.yaml:4:8: bpffs: \"sys/fs/bpf\" cannot be used as a path; allowed: an absolute path of a \
+             folder"
+                .to_owned(),
+        ),
+        (
+            "socket: /run/",
+            "agent.yaml:4:9: socket: \"/run/\" cannot be used as a path; allowed: an absolute path of a socket"
+                .to_owned(),
+        ),
+        (&format!("socket: {long}"), long_is),
+        ("attach: xdp", format!("agent.yaml:4:9: attach: \"xdp\" {CHOICES} auto, tcx, clsact")),
+        (
+            "source-check: no",
+            format!("agent.yaml:4:15: source-check: \"no\" {CHOICES} strict, loose, off"),
+        ),
+        (
+            "audit-interval: 10",
+            "agent.yaml:4:17: audit-interval: \"10\" is not a usable interval; allowed: 100ms to 1h, for \
+             example 500ms, 10s or 5m"
+                .to_owned(),
+        ),
+        (
+            "program-log: verbose",
+            "agent.yaml:4:14: program-log: \"verbose\" is not a level; allowed: off, error, warn, info, \
+             debug, trace"
+                .to_owned(),
+        ),
+        (
+            "log: inof",
+            "agent.yaml:4:6: log: \"inof\" is not a log filter: \"inof\" is no level; allowed: off, error, \
+             warn, info, debug or trace, and TARGET=LEVEL, separated by commas, for example \
+             info,node_agent::host=debug"
+                .to_owned(),
+        ),
+    ];
+    for (line, message) in cases {
+        assert_eq!(refused(&format!("{REQUIRED}{line}\n")), message);
+    }
+    for interval in ["99ms", "3601s", "-1s", "''"] {
+        assert!(
+            refused(&format!("{REQUIRED}audit-interval: {interval}\n")).contains("100ms to 1h"),
+            "{interval}"
+        );
+    }
+    assert!(
+        refused(&format!("{REQUIRED}log: node_agent=loud\n"))
+            .starts_with("agent.yaml:4:6: log: \"node_agent=loud\"")
+    );
+}
+
+#[test]
+fn all_bad_values_are_told_at_once_in_the_order_of_the_file() {
+    assert_eq!(
+        refused("attach: xdp\nnode: A1\nsource:\n  file: ''\n"),
+        "agent.yaml:1:9: attach: \"xdp\" is not one of the choices; allowed: auto, tcx, clsact\n\
+         agent.yaml:2:7: node: \"A1\" is not a valid name: use lower-case letters, digits, '-' and '.', start and \
+         end with a letter or digit, 253 characters at most\n\
+         agent.yaml:4:9: source.file: \"\" cannot be used as a path; allowed: path of the cluster-state file, \
+         absolute or relative to this file's folder"
+    );
+    assert_eq!(
+        refused("log: info\n"),
+        "agent.yaml:1:1: node: this field is required and missing; allowed: this node's name in the cluster \
+         state\n\
+         agent.yaml:1:1: source: this field is required and missing; allowed: source: with file: PATH of the \
+         cluster-state file below it"
+    );
+    assert_eq!(
+        refused("node: a1\nsource:\n  file:\n"),
+        "agent.yaml:3:3: source.file: this field is required and missing; allowed: source: with file: PATH of \
+         the cluster-state file below it"
+    );
+}
+
+#[test]
+fn an_unreadable_file_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let message = |path: &Path| {
+        let error = Config::load(path).unwrap_err().to_string();
+        error.replace(&folder.path().display().to_string(), "")
+    };
+    assert_eq!(
+        message(&path("none.yaml")),
+        "cannot read /none.yaml: No such file or directory (os error 2); name the configuration with --config FILE"
+    );
+    assert_eq!(
+        message(folder.path()),
+        "cannot read : it is not a regular file; name the configuration with --config FILE"
+    );
+    std::fs::write(path("latin1.yaml"), b"node: a1\nsource: \xe9\n").unwrap();
+    assert!(message(&path("latin1.yaml")).starts_with("cannot read /latin1.yaml: line 2 is not UTF-8 text"));
+    std::fs::write(path("agent.yaml"), REQUIRED).unwrap();
+    assert_eq!(Config::load(&path("agent.yaml")).unwrap().source_file, path("cluster.yaml"));
+}

@@ -1,0 +1,205 @@
+//! Programs at interfaces: tcx links pinned to the bpffs, or `clsact` filters where there is no tcx.
+
+use std::{collections::BTreeMap, fs, io};
+
+use aya::{
+    programs::{
+        LinkOrder, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
+    },
+    util::KernelVersion,
+};
+use nix::net::if_::if_nameindex;
+use node_ebpf_common::Hook;
+
+use super::{DatapathError, Pins, clsact, program_set::ProgramSet};
+use crate::{
+    config::AttachMethod,
+    model::Attachment,
+    reconcile::{AttachmentPoint, AttachmentState},
+};
+
+/// How programs are attached on this kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// tcx links (kernel 6.6 or newer).
+    Tcx,
+    /// Filters of the clsact qdisc.
+    Clsact,
+}
+
+impl Method {
+    /// The method to use, given what is configured and what the kernel has.
+    #[must_use]
+    pub fn choose(configured: AttachMethod) -> Self {
+        match configured {
+            AttachMethod::Tcx => Self::Tcx,
+            AttachMethod::Clsact => Self::Clsact,
+            AttachMethod::Auto => match KernelVersion::current() {
+                Ok(kernel) if kernel >= KernelVersion::new(6, 6, 0) => Self::Tcx,
+                _ => Self::Clsact,
+            },
+        }
+    }
+
+    /// The one name it has everywhere.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// The programs that are attached, and by which method.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// Pinned tcx links: number of the program that runs, or none if the link is dead.
+    pub tcx: BTreeMap<AttachmentPoint, Option<u32>>,
+    /// Filters: number of the program.
+    pub clsact: BTreeMap<AttachmentPoint, u32>,
+}
+
+impl Attached {
+    /// Reads what is attached in this network namespace.
+    ///
+    /// # Errors
+    /// The pins or the kernel cannot be read.
+    pub fn observe(pins: &Pins) -> Result<Self, DatapathError> {
+        let names = interface_names()?;
+        let mut attached = Self::default();
+        for (hook, link) in pins.pinned_links()? {
+            let running = names.get(&link).and_then(|name| running_program(pins, hook, link, name));
+            attached.tcx.insert(AttachmentPoint { link, hook }, running);
+        }
+        for (link, name) in &names {
+            for hook in Hook::ALL {
+                let found = clsact::find(hook, *link).map_err(|error| DatapathError::Attach {
+                    action: "look for",
+                    hook: hook.label(),
+                    interface: name.clone(),
+                    error: error.to_string(),
+                })?;
+                if let Some(program) = found {
+                    attached.clsact.insert(AttachmentPoint { link: *link, hook }, program);
+                }
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Whether each is of the current programs and attached by the current method.
+    #[must_use]
+    pub fn states(
+        &self,
+        programs: &ProgramSet,
+        method: Method,
+    ) -> BTreeMap<AttachmentPoint, AttachmentState> {
+        let points = self.tcx.keys().chain(self.clsact.keys());
+        points.map(|point| (*point, self.state(*point, programs.id(point.hook), method))).collect()
+    }
+
+    fn state(&self, point: AttachmentPoint, current: u32, method: Method) -> AttachmentState {
+        let (tcx, clsact) = (self.tcx.get(&point), self.clsact.get(&point));
+        let even = match method {
+            Method::Tcx => tcx == Some(&Some(current)) && clsact.is_none(),
+            Method::Clsact => clsact == Some(&current) && tcx.is_none(),
+        };
+        if even { AttachmentState::Current } else { AttachmentState::Stale }
+    }
+}
+
+/// Attaches the program, in the place of the one before if there is one: no packet passes in between.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn attach(
+    programs: &mut ProgramSet,
+    pins: &Pins,
+    at: &Attachment,
+    method: Method,
+) -> Result<(), DatapathError> {
+    let failed = |error: String| DatapathError::Attach {
+        action: "attach",
+        hook: at.hook.label(),
+        interface: at.interface.clone(),
+        error,
+    };
+    let program = programs.program(at.hook)?;
+    match method {
+        Method::Tcx => {
+            attach_tcx(program, pins, at).map_err(failed)?;
+            clsact::detach(at.hook, &at.interface, at.link, side(at.hook)).map_err(failed)
+        }
+        Method::Clsact => {
+            clsact::attach(program, at.hook, &at.interface, at.link, side(at.hook)).map_err(failed)?;
+            remove_pin(pins, at.hook, at.link)
+        }
+    }
+}
+
+/// Detaches our program from an interface, by whichever method it was attached.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn detach(pins: &Pins, point: AttachmentPoint) -> Result<(), DatapathError> {
+    remove_pin(pins, point.hook, point.link)?;
+    let Some(interface) = interface_names()?.remove(&point.link) else { return Ok(()) };
+    clsact::detach(point.hook, &interface, point.link, side(point.hook)).map_err(|error| {
+        DatapathError::Attach { action: "detach", hook: point.hook.label(), interface, error }
+    })
+}
+
+fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, at: &Attachment) -> Result<(), String> {
+    let pin = pins.link(at.hook, at.link);
+    if running_program(pins, at.hook, at.link, &at.interface).is_some() {
+        let link = PinnedLink::from_pin(&pin).map_err(|error| error.to_string())?;
+        let link = SchedClassifierLink::try_from(FdLink::from(link)).map_err(|error| error.to_string())?;
+        let id = program.attach_to_link(link).map_err(|error| format!("{error:?}"))?;
+        // The pin holds the link; this only closes our descriptor.
+        return program.take_link(id).map(drop).map_err(|error| error.to_string());
+    }
+    remove_file(&pin).map_err(|error| format!("cannot remove the dead link {}: {error}", pin.display()))?;
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program
+        .attach_with_options(&at.interface, side(at.hook), order)
+        .map_err(|error| format!("{error:?}"))?;
+    let link = program.take_link(id).map_err(|error| error.to_string())?;
+    let link = FdLink::try_from(link).map_err(|error| error.to_string())?;
+    link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {error:?}", pin.display()))
+}
+
+/// Number of the program behind a pinned link, if it really runs at this interface: an interface of the
+/// same number may have come after the one that the link was for.
+fn running_program(pins: &Pins, hook: Hook, index: u32, interface: &str) -> Option<u32> {
+    let link = PinnedLink::from_pin(pins.link(hook, index)).ok()?;
+    let program = FdLink::from(link).info().ok()?.program_id();
+    let (_, running) = SchedClassifier::query_tcx(interface, side(hook)).ok()?;
+    running.iter().any(|info| info.id() == program).then_some(program)
+}
+
+fn side(hook: Hook) -> TcAttachType {
+    if hook.is_ingress() { TcAttachType::Ingress } else { TcAttachType::Egress }
+}
+
+fn remove_pin(pins: &Pins, hook: Hook, link: u32) -> Result<(), DatapathError> {
+    let pin = pins.link(hook, link);
+    remove_file(&pin).map_err(DatapathError::pin("remove", pin))
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove_file(path: &std::path::Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Names of this network namespace's interfaces, by index.
+fn interface_names() -> Result<BTreeMap<u32, String>, DatapathError> {
+    let interfaces =
+        if_nameindex().map_err(|errno| DatapathError::pin("list", "the network interfaces")(errno.into()))?;
+    Ok(interfaces.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned())).collect())
+}

@@ -1,0 +1,92 @@
+//! What can go wrong between the agent and the kernel's BPF side.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+
+/// Why the datapath could not be opened, read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// The directory is on no bpffs.
+    #[error(
+        "{path} is not on a bpffs: mount one with `mount -t bpf bpf {path}`, or set `bpffs` in the agent's config"
+    )]
+    NotBpffs {
+        /// The configured directory.
+        path: PathBuf,
+    },
+    /// A directory or pin could not be made, read or removed.
+    #[error("cannot {action} {path}: {error}")]
+    Pin {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A pinned map has another shape than this build's layout.
+    #[error("pinned map {path} has {found}, but layout {version} has {expected}: it was not made by Podroute; remove it, or run `node-agent cleanup`", version = node_ebpf_common::LAYOUT_VERSION)]
+    ForeignMap {
+        /// The pin.
+        path: PathBuf,
+        /// Its type and sizes.
+        found: String,
+        /// What they must be.
+        expected: String,
+    },
+    /// The kernel refused the object.
+    #[error("cannot load the BPF object: {0}{hint}", hint = hint(.0))]
+    Load(#[source] Box<EbpfError>),
+    /// The kernel refused a program.
+    #[error(
+        "cannot load the BPF program of hook {hook}: {error} (kernel 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF is needed)"
+    )]
+    Program {
+        /// The hook.
+        hook: &'static str,
+        /// Why not.
+        error: Box<ProgramError>,
+    },
+    /// The object that the agent embeds lacks a part.
+    #[error("the embedded BPF object has no {0}: this build of the agent is broken")]
+    Missing(&'static str),
+    /// A map could not be read or written.
+    #[error("cannot {action} in map {map}: {error}")]
+    Map {
+        /// What was tried.
+        action: String,
+        /// The map's name.
+        map: &'static str,
+        /// Why not.
+        error: MapError,
+    },
+    /// A program could not be attached to, or detached from, an interface.
+    #[error("cannot {action} {hook} at {interface}: {error}")]
+    Attach {
+        /// What was tried.
+        action: &'static str,
+        /// The hook.
+        hook: &'static str,
+        /// The interface.
+        interface: String,
+        /// Why not.
+        error: String,
+    },
+}
+
+fn hint(error: &EbpfError) -> &'static str {
+    let text = format!("{error:?}");
+    if text.contains("PermissionDenied") || text.contains("code: 1,") {
+        " (the agent needs root, or CAP_BPF and CAP_NET_ADMIN)"
+    } else {
+        ""
+    }
+}
+
+impl DatapathError {
+    pub(super) fn pin(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Pin { action, path, error }
+    }
+}

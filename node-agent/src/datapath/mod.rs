@@ -1,0 +1,200 @@
+//! The BPF side: loads the programs, keeps maps and attachments, and reads them back. The only module
+//! that knows aya.
+//!
+//! Everything is pinned, so the datapath goes on without the agent, and the next agent finds it again.
+
+mod attach;
+mod clsact;
+mod error;
+mod logs;
+mod maps;
+mod pins;
+mod program_set;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+pub use attach::Method;
+pub use error::DatapathError;
+pub use maps::CounterReading;
+use maps::Maps;
+use node_ebpf_common::{Hook, NextHop, Route};
+pub use pins::Pins;
+use program_set::ProgramSet;
+use tokio::task::JoinHandle;
+
+use crate::{
+    config::{AttachMethod, ProgramLog},
+    reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
+};
+
+/// What the reconcile loop needs of a datapath.
+pub trait Datapath {
+    /// Reads back everything.
+    ///
+    /// # Errors
+    /// A part cannot be read.
+    fn observe(&mut self) -> Result<ObservedDatapath, DatapathError>;
+
+    /// Makes one change.
+    ///
+    /// # Errors
+    /// The kernel refuses; nothing was changed.
+    fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError>;
+}
+
+/// The kernel's datapath.
+pub struct BpfDatapath {
+    pins: Pins,
+    method: Method,
+    programs: ProgramSet,
+    log: ProgramLog,
+    log_reader: Option<JoinHandle<()>>,
+}
+
+impl BpfDatapath {
+    /// Opens the pinned datapath, or makes a new one. What is attached stays as it is until it is
+    /// attached anew.
+    ///
+    /// # Errors
+    /// No bpffs, a foreign map, or a kernel that refuses.
+    pub fn open(bpffs: &Path, attach: AttachMethod, log: ProgramLog) -> Result<Self, DatapathError> {
+        let pins = Pins::new(bpffs);
+        pins.create()?;
+        let programs = ProgramSet::load(&pins, log)?;
+        let mut datapath = Self { pins, method: Method::choose(attach), programs, log, log_reader: None };
+        datapath.read_log();
+        Ok(datapath)
+    }
+
+    /// Loads the programs anew with another log level. The next reconciliation puts them in place of the
+    /// running ones, atomically.
+    ///
+    /// # Errors
+    /// The kernel refuses; the old ones stay.
+    pub fn set_log(&mut self, log: ProgramLog) -> Result<(), DatapathError> {
+        self.programs = ProgramSet::load(&self.pins, log)?;
+        self.log = log;
+        self.read_log();
+        Ok(())
+    }
+
+    /// The log level of the programs.
+    #[must_use]
+    pub fn log(&self) -> ProgramLog {
+        self.log
+    }
+
+    /// How programs are attached.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The kernel's number of the current program of a hook.
+    #[must_use]
+    pub fn program_id(&self, hook: Hook) -> u32 {
+        self.programs.id(hook)
+    }
+
+    /// Every outcome of every hook.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&mut self) -> Result<Vec<CounterReading>, DatapathError> {
+        self.maps().counters()
+    }
+
+    /// What the programs find for this address, by the kernel's own longest-prefix match.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn lookup(&mut self, address: IpAddr) -> Result<Option<(Route, NextHop)>, DatapathError> {
+        self.maps().lookup(address)
+    }
+
+    fn maps(&mut self) -> Maps<'_> {
+        Maps(&mut self.programs.ebpf)
+    }
+
+    fn read_log(&mut self) {
+        if let Some(reader) = self.log_reader.take() {
+            reader.abort();
+        }
+        if self.log != ProgramLog::Off {
+            self.log_reader = logs::forward(&mut self.programs.ebpf);
+        }
+    }
+}
+
+impl Datapath for BpfDatapath {
+    fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
+        let attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        let mut maps = self.maps();
+        Ok(ObservedDatapath {
+            next_hops: maps.used_next_hops()?,
+            routes: maps.routes()?,
+            endpoints: maps.endpoints()?,
+            settings: maps.settings()?,
+            attachments,
+        })
+    }
+
+    fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError> {
+        match change {
+            MapChange::SetSettings(settings) => self.maps().set_settings(*settings),
+            MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
+            MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
+            MapChange::SetRoute { prefix, route } => self.maps().set_route(*prefix, *route),
+            MapChange::Attach(at) => attach::attach(&mut self.programs, &self.pins, at, self.method),
+            MapChange::Detach(point) => attach::detach(&self.pins, *point),
+            MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
+            MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
+            MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
+        }
+    }
+}
+
+/// What `cleanup` removes of the datapath: programs at interfaces, then pins.
+#[derive(Debug)]
+pub struct Leftovers {
+    /// Where programs of ours are attached.
+    pub attachments: Vec<AttachmentPoint>,
+    /// Pinned maps and our directories.
+    pub pins: Vec<PathBuf>,
+}
+
+/// Finds everything of ours, of whatever layout and from whichever agent.
+///
+/// # Errors
+/// The pins or the kernel cannot be read.
+pub fn leftovers(bpffs: &Path) -> Result<Leftovers, DatapathError> {
+    let pins = Pins::new(bpffs);
+    let attached = attach::Attached::observe(&pins)?;
+    let mut attachments: Vec<AttachmentPoint> =
+        attached.tcx.keys().chain(attached.clsact.keys()).copied().collect();
+    attachments.sort_unstable();
+    attachments.dedup();
+    let links = pins.links();
+    let rest = pins.everything()?.into_iter().filter(|pin| pin.parent() != Some(&links)).collect();
+    Ok(Leftovers { attachments, pins: rest })
+}
+
+/// Detaches one of the leftovers.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn detach_leftover(bpffs: &Path, point: AttachmentPoint) -> Result<(), DatapathError> {
+    attach::detach(&Pins::new(bpffs), point)
+}
+
+/// Removes one of the leftover pins: a map, or a directory that must be empty by now.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_leftover(pin: &Path) -> Result<(), DatapathError> {
+    let result = if pin.is_dir() { std::fs::remove_dir(pin) } else { attach::remove_file(pin) };
+    result.map_err(DatapathError::pin("remove", pin))
+}

@@ -1,0 +1,118 @@
+//! The embedded object, loaded: maps from their pins, programs at one log level.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapInfo, MapType},
+    programs::SchedClassifier,
+};
+use node_ebpf_common::{
+    COUNTERS, Counter, Endpoint, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, Route, Settings,
+    map_name,
+};
+
+use super::{DatapathError, Pins};
+use crate::config::ProgramLog;
+
+/// Aligns the object's bytes, which the loader reads as structures.
+#[repr(C, align(32))]
+struct Aligned<T: ?Sized>(T);
+
+/// The BPF object, built by the build script: the agent is one file.
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("PODROUTE_EBPF_OBJECT")));
+
+/// The programs of one load of the object. The maps behind them are the pinned ones, whichever load
+/// made them.
+pub struct ProgramSet {
+    pub(super) ebpf: Ebpf,
+    ids: [u32; Hook::ALL.len()],
+}
+
+impl ProgramSet {
+    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level is a
+    /// constant to the verifier, which removes what it switches off.
+    ///
+    /// # Errors
+    /// A pinned map has another shape, or the kernel refuses a part.
+    pub fn load(pins: &Pins, log: ProgramLog) -> Result<Self, DatapathError> {
+        let level = log as u8;
+        let mut loader = EbpfLoader::new();
+        // Nothing is relocated against the kernel's types: their BTF need not be read.
+        loader.btf(None).override_global(aya_log::LEVEL, &level, true);
+        for name in map_name::ALL {
+            let pin = pins.map(name);
+            check_shape(name, &pin)?;
+            loader.map_pin_path(name, pin);
+        }
+        let mut ebpf = loader.load(&OBJECT.0).map_err(|error| DatapathError::Load(Box::new(error)))?;
+        let mut ids = [0; Hook::ALL.len()];
+        for hook in Hook::ALL {
+            let failed = |error| DatapathError::Program { hook: hook.label(), error: Box::new(error) };
+            let program = classifier(&mut ebpf, hook)?;
+            program.load().map_err(failed)?;
+            ids[hook as usize] = program.info().map_err(failed)?.id();
+        }
+        Ok(Self { ebpf, ids })
+    }
+
+    /// The kernel's number of this set's program.
+    pub fn id(&self, hook: Hook) -> u32 {
+        self.ids[hook as usize]
+    }
+
+    /// This set's program.
+    ///
+    /// # Errors
+    /// The object has none.
+    pub fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, DatapathError> {
+        classifier(&mut self.ebpf, hook)
+    }
+}
+
+fn classifier(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, DatapathError> {
+    ebpf.program_mut(hook.program())
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DatapathError::Missing(hook.program()))
+}
+
+/// Type, key size, value size and capacity of a map.
+type Shape = (MapType, u32, u32, u32);
+
+/// The shape that each map has in this layout.
+fn shape(name: &str) -> Shape {
+    let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    match name {
+        map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), MAX_ROUTES),
+        map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
+        map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),
+        map_name::SETTINGS => (MapType::Array, 4, size(size_of::<Settings>()), 1),
+        _ => (MapType::PerCpuArray, 4, size(size_of::<Counter>()), COUNTERS),
+    }
+}
+
+/// Refuses a pinned map that is not ours (the loader would use it unseen).
+fn check_shape(name: &str, pin: &Path) -> Result<(), DatapathError> {
+    if !pin.exists() {
+        return Ok(());
+    }
+    let info = MapInfo::from_pin(pin).map_err(|error| DatapathError::ForeignMap {
+        path: pin.to_owned(),
+        found: format!("something else ({error})"),
+        expected: text(shape(name)),
+    })?;
+    let found = (
+        info.map_type().unwrap_or(MapType::Unspecified),
+        info.key_size(),
+        info.value_size(),
+        info.max_entries(),
+    );
+    if found == shape(name) {
+        return Ok(());
+    }
+    Err(DatapathError::ForeignMap { path: pin.to_owned(), found: text(found), expected: text(shape(name)) })
+}
+
+fn text((kind, key, value, entries): Shape) -> String {
+    format!("type {kind:?}, {key} bytes of key, {value} of value, room for {entries}")
+}

@@ -1,0 +1,207 @@
+//! Changes the host's network.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+
+use super::{
+    Host, HostError,
+    address_message::encode_address,
+    observe::read_routes,
+    route_message::{encode_delete_route, encode_new_route},
+    session::{NetlinkError, Session},
+};
+use crate::model::{HostChange, KernelRoute, Prefix};
+
+/// How many changes are on their way to the kernel before the first one's answer is awaited.
+const IN_FLIGHT: usize = 256;
+
+impl Host {
+    /// Makes one change. Making it a second time is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses; the error names the object and what to do.
+    pub async fn apply(&self, change: &HostChange) -> Result<(), HostError> {
+        let mut results = self.apply_all(std::slice::from_ref(change)).await?;
+        results.pop().unwrap_or(Ok(()))
+    }
+
+    /// Makes changes in their order, many at a time on their way to the kernel. One result for each change,
+    /// at its place: one that fails does not stop the others.
+    ///
+    /// # Errors
+    ///
+    /// If no netlink socket can be opened: then nothing was done. Or if a route could not be added because
+    /// there is one, and the routes cannot be read to see whether it is the same: observe anew.
+    pub async fn apply_all(&self, changes: &[HostChange]) -> Result<Vec<Result<(), HostError>>, HostError> {
+        let session = Session::open()?;
+        let mut results: Vec<_> = stream::iter(changes)
+            .map(|change| self.start(&session, change))
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await;
+        if changes.iter().zip(&results).any(|(change, result)| is_taken(change, result)) {
+            forgive_done_before(changes, &mut results, &read_routes(&session).await?);
+        }
+        Ok(results)
+    }
+
+    /// Makes the change, or sends it to the kernel; the future tells what became of it.
+    fn start<'a>(
+        &self,
+        session: &Session,
+        change: &'a HostChange,
+    ) -> impl Future<Output = Result<(), HostError>> + use<'a> {
+        let started = match change {
+            HostChange::Enable(setting) => self.sysctls.enable(setting).map(|()| None),
+            _ => match request(change) {
+                Some((request, flags)) => Ok(Some(session.change(request, flags))),
+                None => Err(HostError::UnsupportedKind(Box::new(change.clone()))),
+            },
+        };
+        async move {
+            let Some(answer) = started? else { return Ok(()) };
+            match answer.await {
+                Err(reason) if !is_done(change, &reason) => {
+                    Err(HostError::Change { change: Box::new(change.clone()), reason })
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// The request for a change and its flags; nothing for what is no netlink request.
+fn request(change: &HostChange) -> Option<(RouteNetlinkMessage, u16)> {
+    let add = NLM_F_CREATE | NLM_F_EXCL;
+    Some(match change {
+        HostChange::Enable(_) => return None,
+        HostChange::AddAddress(address) => (RouteNetlinkMessage::NewAddress(encode_address(address)), add),
+        // Without replacing: another program may have put its route there since we looked.
+        HostChange::AddRoute(added) => (RouteNetlinkMessage::NewRoute(encode_new_route(&added.route)?), add),
+        HostChange::ReplaceRoute(replaced) => {
+            let flags = NLM_F_CREATE | NLM_F_REPLACE;
+            (RouteNetlinkMessage::NewRoute(encode_new_route(&replaced.route)?), flags)
+        }
+        HostChange::DeleteRoute(deleted) => {
+            (RouteNetlinkMessage::DelRoute(encode_delete_route(&deleted.route)), 0)
+        }
+        HostChange::DeleteAddress(address) => (RouteNetlinkMessage::DelAddress(encode_address(address)), 0),
+    })
+}
+
+/// Whether the kernel refused because there is nothing left to do.
+fn is_done(change: &HostChange, reason: &NetlinkError) -> bool {
+    let Some(errno) = reason.errno() else { return false };
+    match change {
+        HostChange::AddAddress(_) => errno == Errno::EEXIST,
+        HostChange::DeleteRoute(_) => matches!(errno, Errno::ESRCH | Errno::ENODEV),
+        HostChange::DeleteAddress(_) => matches!(errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
+        HostChange::Enable(_) | HostChange::AddRoute(_) | HostChange::ReplaceRoute(_) => false,
+    }
+}
+
+/// Whether a route could not be added because there is one in its place: another program's, or this one.
+fn is_taken(change: &HostChange, result: &Result<(), HostError>) -> bool {
+    matches!(change, HostChange::AddRoute(_))
+        && matches!(result, Err(HostError::Change { reason, .. }) if reason.errno() == Some(Errno::EEXIST))
+}
+
+/// Adding a route is no failure if the kernel holds exactly that route already.
+fn forgive_done_before(
+    changes: &[HostChange],
+    results: &mut [Result<(), HostError>],
+    observed: &[KernelRoute],
+) {
+    let mut by_destination: BTreeMap<Prefix, Vec<&KernelRoute>> = BTreeMap::new();
+    for route in observed {
+        by_destination.entry(route.destination).or_default().push(route);
+    }
+    for (change, result) in changes.iter().zip(results) {
+        if let HostChange::AddRoute(added) = change
+            && is_taken(change, result)
+        {
+            let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..added.route.as_reported() };
+            if by_destination.get(&route.destination).is_some_and(|held| held.contains(&&route)) {
+                *result = Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AddressChange, RouteChange, RouteKind, Setting};
+
+    fn route(kind: RouteKind) -> RouteChange {
+        RouteChange {
+            route: KernelRoute {
+                destination: "10.244.1.0/24".parse().unwrap(),
+                kind,
+                link: None,
+                gateway: None,
+                onlink: false,
+                source: None,
+                mtu: None,
+                protocol: 4,
+                metric: 0,
+            },
+            interface: None,
+        }
+    }
+
+    fn address() -> AddressChange {
+        AddressChange { link: 1, interface: None, address: "10.244.1.1/32".parse().unwrap() }
+    }
+
+    #[test]
+    fn only_replacing_may_replace() {
+        let flags = |change: HostChange| request(&change).map(|(_, flags)| flags);
+        let add = Some(NLM_F_CREATE | NLM_F_EXCL);
+        assert_eq!(flags(HostChange::AddRoute(route(RouteKind::Blackhole))), add);
+        assert_eq!(flags(HostChange::AddAddress(address())), add);
+        let replace = Some(NLM_F_CREATE | NLM_F_REPLACE);
+        assert_eq!(flags(HostChange::ReplaceRoute(route(RouteKind::Blackhole))), replace);
+        assert_eq!(flags(HostChange::DeleteRoute(route(RouteKind::Other))), Some(0));
+        assert_eq!(flags(HostChange::AddRoute(route(RouteKind::Other))), None);
+        assert_eq!(flags(HostChange::Enable(Setting::ForwardingV4)), None);
+    }
+
+    #[test]
+    fn what_is_gone_or_there_already_is_done() {
+        let refused = |errno| NetlinkError::Refused { errno, detail: None };
+        let delete = HostChange::DeleteRoute(route(RouteKind::Blackhole));
+        assert!(is_done(&delete, &refused(Errno::ESRCH)));
+        assert!(!is_done(&delete, &refused(Errno::EPERM)));
+        assert!(!is_done(&delete, &NetlinkError::NoAnswer));
+        assert!(is_done(&HostChange::DeleteAddress(address()), &refused(Errno::EADDRNOTAVAIL)));
+        assert!(is_done(&HostChange::AddAddress(address()), &refused(Errno::EEXIST)));
+        // It may be another program's: that must be looked at.
+        let add = HostChange::AddRoute(route(RouteKind::Blackhole));
+        assert!(!is_done(&add, &refused(Errno::EEXIST)));
+        let result = Err(HostError::Change { change: Box::new(add.clone()), reason: refused(Errno::EEXIST) });
+        assert!(is_taken(&add, &result));
+        assert!(!is_taken(&delete, &result));
+    }
+
+    #[test]
+    fn route_that_is_there_already_was_added() {
+        let add = HostChange::AddRoute(route(RouteKind::Blackhole));
+        let ours = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route(RouteKind::Blackhole).route };
+        let theirs = KernelRoute { protocol: 4, ..ours.clone() };
+        let other = KernelRoute { kind: RouteKind::Unicast, link: Some(2), ..ours.clone() };
+        for (held, forgiven) in
+            [(vec![ours], true), (vec![theirs], false), (vec![other], false), (vec![], false)]
+        {
+            let reason = NetlinkError::Refused { errno: Errno::EEXIST, detail: None };
+            let mut results = [Err(HostError::Change { change: Box::new(add.clone()), reason })];
+            forgive_done_before(std::slice::from_ref(&add), &mut results, &held);
+            assert_eq!(results[0].is_ok(), forgiven, "{held:?}");
+        }
+    }
+}

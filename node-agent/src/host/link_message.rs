@@ -1,0 +1,108 @@
+//! Links, as netlink has them.
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkMessage},
+};
+
+use crate::model::Link;
+
+/// Asks for every link.
+pub(super) fn dump_links() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(LinkMessage::default())
+}
+
+/// The link; nothing if the message describes none.
+pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        up: flags.contains(LinkFlags::Up),
+        mtu: 0,
+        mac: [0; 6],
+        loopback: flags.contains(LinkFlags::Loopback),
+        forwarding_v4: false,
+        proxy_arp: false,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            // Tunnels have IP addresses here: no MAC.
+            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or([0; 6]),
+            LinkAttribute::AfSpecUnspec(families) => {
+                if let Some(config) = ipv4_config(families) {
+                    link.forwarding_v4 = config.forwarding != 0;
+                    link.proxy_arp = config.proxy_arp != 0;
+                }
+            }
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn ipv4_config(families: &[AfSpecUnspec]) -> Option<&InetDevConf> {
+    families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet(attributes) => attributes.iter().find_map(|attribute| match attribute {
+            AfSpecInet::DevConf(config) => Some(config),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(attributes: Vec<LinkAttribute>) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running;
+        message.attributes = attributes;
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    #[test]
+    fn ethernet_link_with_its_sysctls() {
+        let mut config = InetDevConf::default();
+        config.forwarding = 1;
+        config.proxy_arp = 1;
+        let decoded = decode_link(&message(vec![
+            LinkAttribute::IfName("veth-web-0".to_owned()),
+            LinkAttribute::Mtu(1480),
+            LinkAttribute::Address(vec![0xee; 6]),
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![AfSpecInet::DevConf(config)])]),
+        ]));
+        let expected = Link {
+            index: 7,
+            name: "veth-web-0".to_owned(),
+            up: true,
+            mtu: 1480,
+            mac: [0xee; 6],
+            loopback: false,
+            forwarding_v4: true,
+            proxy_arp: true,
+        };
+        assert_eq!(decoded, Some(expected));
+    }
+
+    #[test]
+    fn tunnel_has_no_mac() {
+        let decoded = decode_link(&message(vec![
+            LinkAttribute::IfName("tunl0".to_owned()),
+            LinkAttribute::Address(vec![10, 0, 1, 11]),
+        ]));
+        let link = decoded.unwrap();
+        assert_eq!((link.mac, link.forwarding_v4, link.proxy_arp), ([0; 6], false, false));
+    }
+
+    #[test]
+    fn other_messages_are_no_link() {
+        assert_eq!(decode_link(&message(vec![])), None);
+        assert_eq!(decode_link(&dump_links()), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! One pass: plan against what is observed, make the changes, remember what failed.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host};
+use crate::{
+    datapath::Datapath,
+    host::Host,
+    model::{HostView, Wanted},
+};
+
+/// First retry of what failed; doubles with each attempt.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Retries are never further apart.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// A change that failed and stays to be made.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Why it failed the last time.
+    pub error: String,
+    /// How often it has been tried.
+    pub attempts: u32,
+}
+
+/// What the passes so far came to.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// How many passes there were.
+    pub passes: u64,
+    /// How many changes the last pass made.
+    pub changes: usize,
+    /// How long the last pass took.
+    pub duration: Duration,
+    /// When a pass last changed anything.
+    pub last_change: Option<Instant>,
+    /// What failed and stays to be made, by what it would change.
+    pub pending: BTreeMap<String, Pending>,
+    /// What is not done because it would touch what is not ours, or does not fit.
+    pub conflicts: Vec<String>,
+}
+
+impl Report {
+    /// When to try again what failed; none if nothing did.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let attempts = self.pending.values().map(|pending| pending.attempts).min()?;
+        Some(RETRY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(RETRY_LONGEST))
+    }
+}
+
+/// How a pass is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// Whether anything may be deleted: not before every source has synced (invariant 2).
+    pub allow_delete: bool,
+    /// Whether the datapath is read back first, instead of trusting what was written (invariant 4).
+    pub audit: bool,
+}
+
+/// Owns the datapath and keeps it, and the kernel's tables, as wanted.
+pub struct Reconciler<D> {
+    /// The datapath.
+    pub datapath: D,
+    host: Host,
+    observed: Option<ObservedDatapath>,
+    search_from: u32,
+    report: Report,
+}
+
+impl<D: Datapath> Reconciler<D> {
+    /// Starts with whatever is in place.
+    pub fn new(datapath: D, host: Host) -> Self {
+        Self { datapath, host, observed: None, search_from: 1, report: Report::default() }
+    }
+
+    /// What the passes so far came to.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The datapath as last observed, with the changes made since.
+    #[must_use]
+    pub fn observed(&self) -> Option<&ObservedDatapath> {
+        self.observed.as_ref()
+    }
+
+    /// Forgets what is attached, so that the next pass attaches everything anew, in place.
+    pub fn reattach(&mut self) {
+        if let Some(observed) = &mut self.observed {
+            observed.attachments.values_mut().for_each(|state| *state = AttachmentState::Stale);
+        }
+    }
+
+    /// Makes one pass: first the datapath, which the kernel's routes rely on, then the kernel's tables.
+    pub async fn pass(&mut self, wanted: &Wanted, view: &HostView, pass: Pass) {
+        let started = Instant::now();
+        let mut outcome = Outcome::default();
+        self.datapath_pass(wanted, pass, &mut outcome);
+        self.host_pass(wanted, view, pass, &mut outcome).await;
+        self.conclude(outcome, started);
+    }
+
+    fn datapath_pass(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) {
+        if pass.audit || self.observed.is_none() {
+            match self.datapath.observe() {
+                Ok(observed) => self.observed = Some(observed),
+                Err(error) => return outcome.failed("read back the datapath".to_owned(), error.to_string()),
+            }
+        }
+        let Some(observed) = &mut self.observed else { return };
+        let options = PlanOptions { allow_delete: pass.allow_delete, search_from: self.search_from };
+        let plan = plan_datapath(&wanted.datapath, observed, options);
+        self.search_from = plan.search_from;
+        outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        for change in plan.changes {
+            debug!("{change}");
+            match self.datapath.apply(&change) {
+                Ok(()) => {
+                    observed.record(&change);
+                    outcome.changes += 1;
+                }
+                Err(error) => {
+                    outcome.failed(change.to_string(), error.to_string());
+                    if !matches!(change, MapChange::Attach(_) | MapChange::Detach(_)) {
+                        // What comes later relies on it: what is named before what names it. One
+                        // interface, though, does not hold up the others.
+                        break;
+                    }
+                }
+            }
+        }
+        if !outcome.failures.is_empty() {
+            // What is there after a failure shows when it is read back.
+            self.observed = None;
+        }
+    }
+
+    async fn host_pass(&mut self, wanted: &Wanted, view: &HostView, pass: Pass, outcome: &mut Outcome) {
+        let plan = plan_host(&wanted.host, view);
+        outcome.conflicts.extend(plan.conflicts.iter().map(ToString::to_string));
+        let changes: Vec<_> =
+            plan.changes.into_iter().filter(|change| pass.allow_delete || !change.is_removal()).collect();
+        if changes.is_empty() {
+            return;
+        }
+        match self.host.apply_all(&changes).await {
+            Ok(results) => {
+                for (change, result) in changes.iter().zip(results) {
+                    debug!("{change}");
+                    match result {
+                        Ok(()) => outcome.changes += 1,
+                        Err(error) => outcome.failed(change.to_string(), error.to_string()),
+                    }
+                }
+            }
+            Err(error) => outcome.failed("change the host's network".to_owned(), error.to_string()),
+        }
+    }
+
+    fn conclude(&mut self, outcome: Outcome, started: Instant) {
+        let report = &mut self.report;
+        report.passes += 1;
+        report.changes = outcome.changes;
+        report.duration = started.elapsed();
+        report.conflicts = outcome.conflicts;
+        let mut pending = BTreeMap::new();
+        for (change, error) in outcome.failures {
+            let before = report.pending.get(&change);
+            if before.is_none_or(|before| before.error != error) {
+                warn!("cannot {change}: {error}");
+            }
+            let attempts = before.map_or(0, |before| before.attempts) + 1;
+            pending.insert(change, Pending { error, attempts });
+        }
+        report.pending = pending;
+        if report.changes > 0 {
+            report.last_change = Some(Instant::now());
+            info!("{} changes in {:.1?}", report.changes, report.duration);
+        }
+    }
+}
+
+/// What a pass came to so far.
+#[derive(Default)]
+struct Outcome {
+    changes: usize,
+    failures: Vec<(String, String)>,
+    conflicts: Vec<String>,
+}
+
+impl Outcome {
+    fn failed(&mut self, change: String, error: String) {
+        self.failures.push((change, error));
+    }
+}

@@ -1,0 +1,195 @@
+//! The plan for the kernel's own tables: sysctls, addresses and routes.
+//!
+//! Only what carries our mark is ever changed or removed: [`KernelRoute::PROTOCOL`] on a route,
+//! [`OwnAddress::LABEL`] on an address.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::model::{
+    AddressChange, HostChange, HostView, InterfaceAddress, KernelRoute, OwnAddress, Prefix, RouteChange,
+    Setting, WantedHost,
+};
+
+/// What to change, in this order, and what stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostPlan {
+    /// The changes, in the order in which they must be made.
+    pub changes: Vec<HostChange>,
+    /// What is wanted but would replace something that is not ours: left as it is.
+    pub conflicts: Vec<HostConflict>,
+}
+
+/// Something that another program has put where ours should be. It is left alone: the kernel keeps one
+/// route for a destination and metric, so that adding ours would silently remove the other one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostConflict {
+    /// A route with the same destination and metric. Ours is not put in its place; one of ours that stands
+    /// beside it is kept if it is right and removed if it is not.
+    Route {
+        /// Ours.
+        wanted: RouteChange,
+        /// The other one.
+        found: RouteChange,
+    },
+    /// The same address on the same interface, without our label.
+    Address(AddressChange),
+}
+
+impl fmt::Display for HostConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route { wanted, found } => write!(
+                f,
+                "route {wanted} meets a route of protocol {} with the same destination and metric ({found}), \
+                 which Podroute leaves alone; remove that one if Podroute is to route this prefix",
+                found.route.protocol,
+            ),
+            Self::Address(address) => write!(
+                f,
+                "address {} on {} was there before Podroute: it is used, but `cleanup` will not remove it",
+                address.address,
+                address.interface.as_deref().unwrap_or("an unknown interface"),
+            ),
+        }
+    }
+}
+
+/// What to change so that the kernel's tables hold what is wanted.
+///
+/// With nothing wanted, this removes all that is ours (`node-agent cleanup`). Sysctls are only ever turned
+/// on: other programs may rely on them.
+///
+/// Order: sysctls; addresses before the routes that use them as source; new routes before old ones go, so
+/// that there is always one; addresses last, because the kernel removes the routes that use them.
+#[must_use]
+pub fn plan(wanted: &WantedHost, observed: &HostView) -> HostPlan {
+    let settings = settings(wanted, observed).into_iter().map(HostChange::Enable);
+    let addresses = addresses(wanted, observed);
+    let routes = routes(wanted, observed);
+    HostPlan {
+        changes: settings
+            .chain(addresses.add.into_iter().map(HostChange::AddAddress))
+            .chain(routes.set)
+            .chain(routes.delete.into_iter().map(HostChange::DeleteRoute))
+            .chain(addresses.delete.into_iter().map(HostChange::DeleteAddress))
+            .collect(),
+        conflicts: addresses.conflicts.into_iter().chain(routes.conflicts).collect(),
+    }
+}
+
+/// The sysctls to turn on. `ip_forward` comes first, because writing it sets every interface's `forwarding`.
+/// An interface that is not there yet is left for the next observation.
+fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    if *wanted != WantedHost::default() && !observed.forwarding_v4 {
+        settings.push(Setting::ForwardingV4);
+    }
+    for link in wanted.pod_interfaces.iter().filter_map(|name| observed.link_by_name(name)) {
+        if !link.forwarding_v4 {
+            settings.push(Setting::InterfaceForwardingV4(link.name.clone()));
+        }
+        if !link.proxy_arp {
+            settings.push(Setting::ProxyArp(link.name.clone()));
+        }
+    }
+    settings
+}
+
+#[derive(Default)]
+struct AddressPlan {
+    add: Vec<AddressChange>,
+    delete: Vec<AddressChange>,
+    conflicts: Vec<HostConflict>,
+}
+
+fn addresses(wanted: &WantedHost, observed: &HostView) -> AddressPlan {
+    let change = |link, address| AddressChange { link, interface: link_name(observed, link), address };
+    let wanted: BTreeSet<(u32, IpNet)> =
+        wanted.addresses.iter().map(|own| (own.link, IpNet::from(own.address))).collect();
+    let mut plan = AddressPlan::default();
+    for &(link, address) in &wanted {
+        match observed.addresses.iter().find(|found| (found.link, found.address) == (link, address)) {
+            None => plan.add.push(change(link, address)),
+            Some(found) if is_our_address(found) => {}
+            Some(_) => plan.conflicts.push(HostConflict::Address(change(link, address))),
+        }
+    }
+    plan.delete = observed
+        .addresses
+        .iter()
+        .filter(|found| is_our_address(found) && !wanted.contains(&(found.link, found.address)))
+        .map(|found| change(found.link, found.address))
+        .collect();
+    plan
+}
+
+#[derive(Default)]
+struct RoutePlan {
+    set: Vec<HostChange>,
+    delete: Vec<RouteChange>,
+    conflicts: Vec<HostConflict>,
+}
+
+/// What the kernel keeps one route for, as far as one program may have a say: a second route with the same
+/// destination and metric replaces the first.
+type Slot = (Prefix, u32);
+
+fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
+    let change = |route: &KernelRoute| RouteChange {
+        route: route.clone(),
+        interface: route.link.and_then(|link| link_name(observed, link)),
+    };
+    let mut slots: BTreeMap<Slot, Vec<KernelRoute>> = BTreeMap::new();
+    for route in &observed.routes {
+        slots.entry(slot(route)).or_default().push(route.clone());
+    }
+    let mut plan = RoutePlan::default();
+    for route in wanted.routes.values() {
+        let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.as_reported() };
+        let mut holders = slots.remove(&slot(&route)).unwrap_or_default();
+        let foreign = holders.iter().find(|holder| !is_our_route(holder)).cloned();
+        if let Some(found) = &foreign {
+            plan.conflicts.push(HostConflict::Route { wanted: change(&route), found: change(found) });
+        }
+        holders.retain(is_our_route);
+        if let Some(same) = holders.iter().position(|holder| *holder == route) {
+            holders.remove(same);
+        } else if foreign.is_none() {
+            plan.set.push(if holders.is_empty() {
+                HostChange::AddRoute(change(&route))
+            } else {
+                holders.remove(0);
+                HostChange::ReplaceRoute(change(&route))
+            });
+        }
+        plan.delete.extend(holders.iter().map(change));
+    }
+    plan.delete.extend(slots.values().flatten().filter(|route| is_our_route(route)).map(change));
+    plan
+}
+
+fn slot(route: &KernelRoute) -> Slot {
+    (route.destination, route.metric)
+}
+
+fn is_our_route(route: &KernelRoute) -> bool {
+    route.protocol == KernelRoute::PROTOCOL
+}
+
+fn is_our_address(address: &InterfaceAddress) -> bool {
+    address.label.as_deref() == Some(OwnAddress::LABEL)
+}
+
+fn link_name(observed: &HostView, index: u32) -> Option<String> {
+    observed.link_by_index(index).map(|link| link.name.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! What differs between what is wanted and what is there, and the changes that make it even.
+
+mod datapath_plan;
+mod driver;
+mod host_plan;
+
+pub use datapath_plan::{
+    AttachmentPoint, AttachmentState, DatapathPlan, Exhausted, MapChange, ObservedDatapath, PlanOptions,
+    plan as plan_datapath,
+};
+pub use driver::{Pass, Pending, Reconciler, Report};
+pub use host_plan::{HostConflict, HostPlan, plan as plan_host};

@@ -1,0 +1,35 @@
+//! Cluster states for tests.
+
+use crate::model::{Node, Object, Origin, Pod, SourceEvent, SourceId, SourceUpdate};
+
+/// Where the object with this name stands.
+pub(crate) fn origin(name: &str) -> Origin {
+    Origin { source: SourceId::File, place: format!("cluster.yaml:{name}") }
+}
+
+/// A node with one address.
+pub(crate) fn node(name: &str, address: &str, prefixes: &[&str]) -> Node {
+    Node {
+        name: name.parse().unwrap(),
+        addresses: vec![address.parse().unwrap()],
+        pod_prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        origin: origin(name),
+    }
+}
+
+/// A pod with one address, behind `veth-NAME`.
+pub(crate) fn pod(name: &str, node: &str, address: &str) -> Pod {
+    Pod {
+        name: name.parse().unwrap(),
+        node: node.parse().unwrap(),
+        addresses: vec![address.parse().unwrap()],
+        interface: format!("veth-{}", name.split_once('/').unwrap().1),
+        mac: Some([2, 0, 0, 0, 1, 10]),
+        origin: origin(name),
+    }
+}
+
+/// An upsert by the file source.
+pub(crate) fn upsert(object: Object) -> SourceUpdate {
+    SourceUpdate { source: SourceId::File, event: SourceEvent::Upsert(Box::new(object)) }
+}

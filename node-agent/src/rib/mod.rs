@@ -1,0 +1,25 @@
+//! The routing information base: what the sources said ([`Table`]), which of it is used and why not the
+//! rest ([`select`]), and what that means on this host ([`resolve`]). Pure: no I/O, no clock.
+//!
+//! ```text
+//! SourceUpdate ──► Table ──► select ──► Selection ──► resolve ──► Resolved { wanted, problems, … }
+//!                                                       ▲
+//!                                                    HostView
+//! ```
+
+mod address;
+mod explain;
+mod problem;
+mod resolve;
+mod select;
+mod table;
+
+pub use address::address_of;
+pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
+pub use problem::{Problem, ProblemKind};
+pub use resolve::{Path, ResolveSettings, Resolved, resolve};
+pub use select::{Candidate, Loser, OwnNode, Role, Selection, select};
+pub use table::{SourceStatus, Table};
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,67 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of problem it is: for metrics and for machines that read the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// This node is not in the cluster state, or cannot be used as it stands there.
+    OwnNodeUnusable,
+    /// Two sources state the same object differently.
+    DuplicateObject,
+    /// Two nodes have the same address.
+    DuplicateNodeAddress,
+    /// Two nodes have the same pod prefix.
+    DuplicatePodPrefix,
+    /// Two pods, a pod and a node, or a pod and a node's host address are the same address.
+    DuplicateAddress,
+    /// A pod prefix contains the address of a node.
+    PodPrefixHasNodeAddress,
+    /// A pod is on a node that is not in the cluster state, or that is not used.
+    PodOnUnknownNode,
+    /// IPv6 addresses or prefixes are left out.
+    Ipv6NotSupported,
+    /// A node has no address of the family that its pods have.
+    NoNodeAddress,
+    /// This node's own address is on none of its links.
+    OwnAddressNotOnLink,
+    /// The address of a remote node is on a link of this host.
+    RemoteAddressIsLocal,
+    /// The kernel has no usable route to a node.
+    NoRouteToNode,
+    /// A node is not adjacent, and the mode does not allow for that.
+    NotAdjacent,
+    /// A configured uplink does not exist or cannot be one.
+    UplinkUnusable,
+    /// Nodes are reached through a link that is not among the configured uplinks.
+    UplinkNotListed,
+    /// The interface of a local pod is missing, down, or cannot be a pod's.
+    PodInterfaceUnusable,
+    /// A pod prefix contains a network that the host is connected to.
+    PrefixOverlapsHost,
+    /// The host has no loopback interface to put its host address on.
+    NoLoopback,
+}
+
+/// Something in the cluster state, or in how it fits this host, that an operator should put right.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Problem {
+    /// What sort of problem it is.
+    pub kind: ProblemKind,
+    /// What is wrong, with which objects and where these stand, and what follows from it.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(kind: ProblemKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

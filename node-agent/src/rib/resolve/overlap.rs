@@ -1,0 +1,38 @@
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{ProblemKind, Resolver, Role};
+use crate::model::{NextHopKey, Prefix};
+
+impl Resolver<'_> {
+    /// Selected prefixes that contain a network that the host is connected to, and why they are refused:
+    /// their routes would take the host's own neighbours away from it. A node's address is exempt, as it
+    /// gets no kernel route, and so is a local pod's, whose interface may be such a network of its own.
+    pub(super) fn overlapping_prefixes(&mut self) -> BTreeMap<Prefix, String> {
+        let mut refused = BTreeMap::new();
+        let connected: BTreeMap<Prefix, &str> = self.underlay.connected().collect();
+        for (network, interface) in connected {
+            for prefix in around(network) {
+                let Some(candidate) = self.selection.routes.get(&prefix) else { continue };
+                let exempt = candidate.role == Role::NodeAddress
+                    || matches!(candidate.target, NextHopKey::Pod(_) | NextHopKey::Host);
+                if exempt || refused.contains_key(&prefix) {
+                    continue;
+                }
+                let reason =
+                    format!("prefix overlaps the host's own network: {network} is connected to {interface}");
+                let text = format!("{prefix}, {candidate}, is refused: {reason}");
+                refused.insert(prefix, reason);
+                self.problem(ProblemKind::PrefixOverlapsHost, text);
+            }
+        }
+        refused
+    }
+}
+
+/// The prefix itself and every shorter one around it, the shortest first.
+pub(super) fn around(network: Prefix) -> impl DoubleEndedIterator<Item = Prefix> {
+    let net = move |length| IpNet::new(network.address(), length).ok();
+    (0..=network.len()).filter_map(net).map(Prefix::containing)
+}

@@ -1,0 +1,122 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
+
+use crate::model::{HostView, KernelRoute, Link, Prefix, RouteKind};
+
+/// `RTPROT_KERNEL`: the kernel made the route itself, because an interface has an address in the network.
+const MADE_BY_KERNEL: u8 = 2;
+
+/// The host's links, addresses and routes, indexed, without what is ours.
+pub(super) struct Underlay<'a> {
+    by_index: BTreeMap<u32, &'a Link>,
+    by_name: BTreeMap<&'a str, &'a Link>,
+    holders: BTreeMap<IpAddr, Vec<u32>>,
+    routes: JointPrefixMap<IpNet, &'a KernelRoute>,
+}
+
+/// The way to an address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hop<'a> {
+    /// The link to leave through; it is up.
+    pub(super) link: &'a Link,
+    /// The gateway; none if the address is adjacent.
+    pub(super) gateway: Option<IpAddr>,
+    /// Largest IP packet in bytes.
+    pub(super) mtu: u32,
+    /// The kernel's route.
+    pub(super) route: Prefix,
+}
+
+/// Why there is no way to an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoHop {
+    #[error("the kernel's main table has no route to it")]
+    NoRoute,
+    #[error("the kernel's route {0} is a blackhole or of another kind that does not lead anywhere")]
+    NotUnicast(Prefix),
+    #[error("the kernel's route {0} names no single interface")]
+    NoInterface(Prefix),
+    #[error("the kernel's route {0} leads through interface index {1}, which does not exist")]
+    NoLink(Prefix, u32),
+    #[error("the kernel's route {0} leads through {1}, which is down")]
+    Down(Prefix, String),
+    #[error("the gateway {1} of the kernel's route {0} is of another address family")]
+    OtherFamily(Prefix, IpAddr),
+}
+
+impl<'a> Underlay<'a> {
+    pub(super) fn new(host: &'a HostView) -> Self {
+        let mut routes: JointPrefixMap<IpNet, &KernelRoute> = JointPrefixMap::new();
+        for route in host.routes.iter().filter(|route| route.protocol != KernelRoute::PROTOCOL) {
+            let net = route.destination.net();
+            if routes.get(&net).is_none_or(|best| route.metric < best.metric) {
+                routes.insert(net, route);
+            }
+        }
+        let mut holders: BTreeMap<IpAddr, Vec<u32>> = BTreeMap::new();
+        for held in &host.addresses {
+            holders.entry(held.address.addr()).or_default().push(held.link);
+        }
+        Self {
+            by_index: host.links.iter().map(|link| (link.index, link)).collect(),
+            by_name: host.links.iter().map(|link| (link.name.as_str(), link)).collect(),
+            holders,
+            routes,
+        }
+    }
+
+    /// The way to an address by longest match, among routes of one prefix by the lowest metric, as the
+    /// kernel itself chooses.
+    pub(super) fn hop(&self, address: IpAddr) -> Result<Hop<'a>, NoHop> {
+        let (_, route) = self.routes.get_lpm(&IpNet::from(address)).ok_or(NoHop::NoRoute)?;
+        let prefix = route.destination;
+        if route.kind != RouteKind::Unicast {
+            return Err(NoHop::NotUnicast(prefix));
+        }
+        let index = route.link.ok_or(NoHop::NoInterface(prefix))?;
+        let link = self.link(index).ok_or(NoHop::NoLink(prefix, index))?;
+        if !link.up {
+            return Err(NoHop::Down(prefix, link.name.clone()));
+        }
+        if let Some(gateway) = route.gateway.filter(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
+            return Err(NoHop::OtherFamily(prefix, gateway));
+        }
+        let mtu = route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
+        Ok(Hop { link, gateway: route.gateway, mtu, route: prefix })
+    }
+
+    /// Networks that the host is connected to, with the link.
+    pub(super) fn connected(&self) -> impl Iterator<Item = (Prefix, &'a str)> {
+        self.routes.values().filter_map(|route| {
+            let connected = route.kind == RouteKind::Unicast
+                && route.gateway.is_none()
+                && route.protocol == MADE_BY_KERNEL;
+            let link = self.link(route.link?)?;
+            connected.then_some((route.destination, link.name.as_str()))
+        })
+    }
+
+    pub(super) fn link(&self, index: u32) -> Option<&'a Link> {
+        self.by_index.get(&index).copied()
+    }
+
+    pub(super) fn link_by_name(&self, name: &str) -> Option<&'a Link> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn link_names(&self) -> String {
+        let names: Vec<&str> = self.by_name.keys().copied().collect();
+        names.join(", ")
+    }
+
+    pub(super) fn loopback(&self) -> Option<&'a Link> {
+        self.by_index.values().copied().find(|link| link.loopback)
+    }
+
+    /// Links that hold an address.
+    pub(super) fn holders(&self, address: IpAddr) -> &[u32] {
+        self.holders.get(&address).map_or(&[], Vec::as_slice)
+    }
+}

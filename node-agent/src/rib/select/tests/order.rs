@@ -1,0 +1,110 @@
+//! What is selected depends on the facts alone, and all nodes agree.
+
+use proptest::{prelude::*, sample::subsequence};
+
+use super::*;
+
+/// Addresses from so small a space that everything conflicts with everything.
+fn address() -> impl Strategy<Value = IpAddr> {
+    (0_u8..3, 0_u8..6).prop_map(|(third, last)| IpAddr::from([10, 0, third, last]))
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    (address(), prop_oneof![Just(23_u8), Just(24), Just(30), Just(31), Just(32)])
+        .prop_map(|(address, length)| Prefix::containing(IpNet::new(address, length).unwrap()))
+}
+
+/// A node, mostly outside of the pods' addresses, sometimes with another node's address.
+fn any_node(name: &'static str) -> BoxedStrategy<Node> {
+    let outside = (0_u8..12).prop_map(|last| IpAddr::from([192, 168, 0, last]));
+    let node_address = prop_oneof![5 => outside, 1 => address()];
+    let facts = (prop::collection::vec(node_address, 1..=2), prop::collection::vec(prefix(), 0..3));
+    facts
+        .prop_map(move |(addresses, pod_prefixes)| Node {
+            addresses,
+            pod_prefixes,
+            ..node(name, "10.0.0.1", &[])
+        })
+        .boxed()
+}
+
+const NODES: [&str; 4] = ["a1", "a2", "b1", "b2"];
+const PODS: [&str; 5] = ["default/p0", "default/p1", "default/p2", "default/p3", "default/p4"];
+
+fn nodes() -> impl Strategy<Value = Vec<Node>> {
+    NODES.map(any_node).to_vec()
+}
+
+fn pods() -> impl Strategy<Value = Vec<Pod>> {
+    let any_pod = |name: &'static str| {
+        let facts = (0..NODES.len(), address());
+        facts.prop_map(move |(on, address)| pod(name, NODES[on], &address.to_string())).boxed()
+    };
+    PODS.map(any_pod).to_vec()
+}
+
+/// A history whose end is this state: every object is stated, some first differently or first withdrawn.
+fn history(nodes: Vec<Node>, pods: Vec<Pod>) -> impl Strategy<Value = Vec<SourceUpdate>> {
+    let objects: Vec<Object> =
+        nodes.into_iter().map(Object::Node).chain(pods.into_iter().map(Object::Pod)).collect();
+    let noise = subsequence(objects.clone(), 0..=objects.len()).prop_shuffle();
+    (noise, Just(objects).prop_shuffle()).prop_map(|(noise, objects)| {
+        let earlier = noise.into_iter().flat_map(|object| {
+            let withdraw =
+                SourceUpdate { source: SourceId::File, event: SourceEvent::Withdraw(object.key()) };
+            [upsert(object), withdraw]
+        });
+        earlier.chain(objects.into_iter().map(upsert)).collect()
+    })
+}
+
+fn after(history: Vec<SourceUpdate>, own: &str) -> Selection {
+    let mut table = Table::new([SourceId::File]);
+    for update in history {
+        table.apply(update);
+    }
+    select(&table, &own.parse().unwrap())
+}
+
+proptest! {
+    #[test]
+    fn selection_does_not_depend_on_the_order_of_events(
+        (one, other) in (nodes(), pods()).prop_flat_map(|(nodes, pods)| {
+            (history(nodes.clone(), pods.clone()), history(nodes, pods))
+        }),
+        own in prop::sample::select(NODES.to_vec()),
+    ) {
+        prop_assert_eq!(after(one, own), after(other, own));
+    }
+
+    /// Otherwise packets loop, or are dropped by the node that they are sent to.
+    #[test]
+    fn all_nodes_agree_where_an_address_leads(nodes in nodes(), pods in pods()) {
+        let views: Vec<Selection> = NODES.iter().map(|own| selected(&nodes, &pods, own)).collect();
+        for third in 0..4 {
+            for last in 0..8 {
+                let address = IpAddr::from([10, 0, third, last]);
+                let answers = views.iter().filter(|view| view.own.is_some()).map(|view| leads_to(view, address));
+                let answers: Vec<_> = answers.collect();
+                prop_assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{address}: {answers:?}");
+            }
+        }
+    }
+
+    /// No conflict is settled in silence, and nothing that is used has lost.
+    #[test]
+    fn every_loser_to_another_node_is_named_by_a_problem(nodes in nodes(), pods in pods()) {
+        let selection = selected(&nodes, &pods, "a1");
+        for (prefix, losers) in &selection.losers {
+            for loser in losers {
+                let winner = selection.routes.get(prefix);
+                prop_assert!(winner != Some(&loser.candidate), "{prefix}: {loser:?}");
+                if winner.is_some_and(|winner| winner.node != loser.candidate.node) {
+                    let name = format!("node {}", loser.candidate.node);
+                    let told = selection.problems.iter().any(|problem| problem.text.contains(&name));
+                    prop_assert!(told, "{prefix}: {loser:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep, timeout},
+};
+
+use super::reader::Reader;
+use crate::{
+    model::{SourceId, SourceUpdate},
+    yaml,
+};
+
+/// How fast changes are seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// The file is read once nothing has happened to it for this long: a writer may need several steps.
+    pub(super) quiet: Duration,
+    /// The file is also read this often, in case no event tells of a change.
+    pub(super) poll: Duration,
+}
+
+const TIMING: Timing = Timing { quiet: Duration::from_millis(50), poll: Duration::from_secs(2) };
+
+/// Tells what the file says, then every change, until the receiver is gone.
+///
+/// First comes an upsert of everything and `Synced`; after a change, what has changed and `Synced`; and
+/// `Failed` when the file cannot be read or used: what was told before then stays in force. A file that
+/// is missing at the start is waited for.
+pub fn spawn(path: PathBuf, updates: mpsc::Sender<SourceUpdate>) -> JoinHandle<()> {
+    tokio::spawn(run(path, updates, TIMING))
+}
+
+/// The task behind [`spawn`].
+pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timing: Timing) {
+    let (signal, mut signals) = mpsc::channel(1);
+    let mut reader = Reader::new(&path);
+    let mut watch = None;
+    loop {
+        // Before reading: what happens between the two is seen then.
+        watch = Watch::keep(watch, &path, &signal);
+        let file = path.clone();
+        let step = spawn_blocking(move || {
+            let events = reader.take(yaml::read(&file));
+            (reader, events)
+        });
+        let Ok((back, events)) = step.await else {
+            tracing::error!(path = %path.display(), "reading the cluster state panicked: it is not followed any more");
+            return;
+        };
+        reader = back;
+        for event in events {
+            if updates.send(SourceUpdate { source: SourceId::File, event }).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            _ = signals.recv() => {}
+            () = sleep(timing.poll) => {}
+            () = updates.closed() => return,
+        }
+        settle(&mut signals, timing.quiet).await;
+    }
+}
+
+/// Waits until no signal has come for a while, but not for ever.
+async fn settle(signals: &mut mpsc::Receiver<()>, quiet: Duration) {
+    let latest = Instant::now() + quiet * 20;
+    while Instant::now() < latest && timeout(quiet, signals.recv()).await.is_ok() {}
+}
+
+/// A watch on the file's folder: a rename over the file, or of a link on the way to it (as a ConfigMap
+/// does), is an event there, not at the file.
+struct Watch {
+    folder: FolderId,
+    /// None if the kernel refused: then the poll sees changes.
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// Device and inode: another folder under the same path is another folder.
+type FolderId = (u64, u64);
+
+impl Watch {
+    /// The watch as it is if it is on the right folder, otherwise a new one; none if there is no folder.
+    fn keep(watch: Option<Self>, path: &Path, signal: &mpsc::Sender<()>) -> Option<Self> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let metadata = fs::metadata(folder).ok()?;
+        let id = (metadata.dev(), metadata.ino());
+        if watch.as_ref().is_some_and(|watch| watch.folder == id) {
+            return watch;
+        }
+        let watcher = start_watcher(folder, path.file_name()?, signal.clone()).inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!(%error, %folder, "no watch on the cluster state's folder: changes are seen by polling");
+        });
+        Some(Self { folder: id, _watcher: watcher.ok() })
+    }
+}
+
+fn start_watcher(
+    folder: &Path,
+    name: &OsStr,
+    signal: mpsc::Sender<()>,
+) -> notify::Result<RecommendedWatcher> {
+    let name = name.to_owned();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        if event.map_or(true, |event| concerns(&event, &name)) {
+            // A full channel holds a signal already.
+            let _ = signal.try_send(());
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Whether the event can mean that the file says something else now.
+fn concerns(event: &Event, name: &OsStr) -> bool {
+    let read_only =
+        matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+    // Kubernetes swaps the link `..data` on which the file's own link depends.
+    let ours = |path: &PathBuf| {
+        path.file_name().is_none_or(|file| file == name || file.as_encoded_bytes().starts_with(b".."))
+    };
+    event.need_rescan() || (!read_only && event.paths.iter().any(ours))
+}
+
+#[cfg(test)]
+mod tests;

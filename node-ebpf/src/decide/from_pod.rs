@@ -1,0 +1,54 @@
+//! A packet that a pod on this node sent.
+
+use node_ebpf_common::{Endpoint, NextHopKind, SourceCheck};
+
+use super::{Decision, forwardable, resolve};
+use crate::{Family, Fib, Header, Outcome, rewrite::PROTOCOL_IPIP};
+
+/// Decides what becomes of a packet from the pod behind `interface`.
+///
+/// # Errors
+/// The outcome, where the packet is not forwarded: drops, and what the stack must see.
+#[inline(always)]
+pub fn from_pod<'t, F: Family, T: Fib<F>>(
+    header: &Header<F>,
+    interface: u32,
+    fib: &'t T,
+) -> Result<Decision<'t>, Outcome> {
+    check_source(header, interface, fib)?;
+    if header.protocol == PROTOCOL_IPIP {
+        return Err(Outcome::DropPodTunnel);
+    }
+    let route = fib.route(header.destination).ok_or(Outcome::StackNotRouted)?;
+    let (next_hop, kind) = resolve(fib, route.next_hop)?;
+    let decision = match kind {
+        NextHopKind::LocalPod => Decision::Local(next_hop),
+        NextHopKind::Direct => Decision::Direct(next_hop),
+        NextHopKind::Ipip => Decision::Ipip(next_hop),
+        NextHopKind::Host => return Err(Outcome::StackHost),
+        NextHopKind::Unassigned => return Err(Outcome::DropUnassigned),
+        NextHopKind::Unused => return Err(Outcome::DropNoNextHop),
+    };
+    forwardable(header, next_hop)?;
+    Ok(decision)
+}
+
+/// Whether the pod may send from this address. An interface without an endpoint counts as strict.
+#[inline(always)]
+fn check_source<F: Family, T: Fib<F>>(header: &Header<F>, interface: u32, fib: &T) -> Result<(), Outcome> {
+    let check = match fib.endpoint(interface) {
+        Some(endpoint) if fib.owns(endpoint, header.source) => return Ok(()),
+        Some(Endpoint { source_check, .. }) => *source_check,
+        None => SourceCheck::Strict as u32,
+    };
+    if check == SourceCheck::Off as u32 {
+        return Ok(());
+    }
+    // Not the pod's first address: another of its own, or (loose) any of this node's pod prefixes.
+    let route = fib.route(header.source).ok_or(Outcome::DropSpoofedSource)?;
+    let (owner, kind) = resolve(fib, route.next_hop).map_err(|_| Outcome::DropSpoofedSource)?;
+    let own = kind == NextHopKind::LocalPod && owner.interface == interface;
+    let loose =
+        check == SourceCheck::Loose as u32 && matches!(kind, NextHopKind::LocalPod | NextHopKind::Unassigned);
+    if own || loose { Ok(()) } else { Err(Outcome::DropSpoofedSource) }
+}

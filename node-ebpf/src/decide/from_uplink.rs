@@ -1,0 +1,104 @@
+//! A packet that came in on an uplink.
+
+use node_ebpf_common::{NextHopKind, Route};
+
+use super::{Congestion, Inner, forwardable, resolve};
+use crate::{Family, Fib, Header, Outcome, rewrite::PROTOCOL_IPIP};
+
+const ECN_MASK: u8 = 3;
+const ECN_NOT_CAPABLE: u8 = 0;
+const ECN_CONGESTION: u8 = 3;
+
+/// Decides what becomes of a packet that is not encapsulated, or not for this node: the local pod to
+/// deliver to.
+///
+/// # Errors
+/// The outcome, where there is no such pod.
+#[inline(always)]
+pub fn from_uplink<'t, F: Family, T: Fib<F>>(
+    header: &Header<F>,
+    fib: &'t T,
+) -> Result<&'t node_ebpf_common::NextHop, Outcome> {
+    let route = fib.route(header.destination).ok_or(Outcome::StackNotRouted)?;
+    let (next_hop, kind) = resolve(fib, route.next_hop)?;
+    match kind {
+        NextHopKind::LocalPod => {}
+        NextHopKind::Host => return Err(Outcome::StackHost),
+        NextHopKind::Direct | NextHopKind::Ipip => return Err(Outcome::StackTransit),
+        NextHopKind::Unassigned => return Err(Outcome::DropUnassigned),
+        NextHopKind::Unused => return Err(Outcome::DropNoNextHop),
+    }
+    forwardable(header, next_hop)?;
+    Ok(next_hop)
+}
+
+/// Decides what becomes of an encapsulated packet for this node, whose outer header is of family `O` and
+/// whose inner one of family `I`: accepted only from the very node that owns the inner source.
+///
+/// # Errors
+/// The outcome, where it is not accepted.
+#[inline(always)]
+pub fn decapsulate<'t, O: Family, I: Family, T: Fib<O> + Fib<I>>(
+    outer: &Header<O>,
+    inner: &Header<I>,
+    fib: &'t T,
+) -> Result<(Inner<'t>, Congestion), Outcome> {
+    if !owned_by_sender::<O, I, T>(outer, inner, fib) {
+        return Err(if is_known_node(outer, fib) {
+            Outcome::DropSpoofedInnerSource
+        } else {
+            Outcome::DropUnknownTunnelSource
+        });
+    }
+    if inner.protocol == PROTOCOL_IPIP {
+        return Err(Outcome::DropNestedTunnel);
+    }
+    let congestion = congestion(outer.traffic_class, inner.traffic_class)?;
+    let route = Fib::<I>::route(fib, inner.destination).ok_or(Outcome::DropTunnelNotLocal)?;
+    let (next_hop, kind) = resolve::<I, T>(fib, route.next_hop)?;
+    let target = match kind {
+        // Without a hop left, or too big for the pod's link, the stack answers the sender.
+        NextHopKind::LocalPod if forwardable(inner, next_hop).is_ok() => Inner::Local(next_hop),
+        NextHopKind::LocalPod | NextHopKind::Host => Inner::Stack,
+        NextHopKind::Unassigned => return Err(Outcome::DropUnassigned),
+        NextHopKind::Direct | NextHopKind::Ipip | NextHopKind::Unused => {
+            return Err(Outcome::DropTunnelNotLocal);
+        }
+    };
+    Ok((target, congestion))
+}
+
+/// Whether the inner source is in a prefix of the node that sent the outer packet, or its own address.
+#[inline(always)]
+fn owned_by_sender<O: Family, I: Family, T: Fib<O> + Fib<I>>(
+    outer: &Header<O>,
+    inner: &Header<I>,
+    fib: &T,
+) -> bool {
+    let Some(route) = Fib::<I>::route(fib, inner.source) else { return false };
+    match resolve::<I, T>(fib, route.next_hop) {
+        Ok((owner, NextHopKind::Direct | NextHopKind::Ipip)) => {
+            Fib::<O>::is_tunnel_peer(fib, owner, outer.source)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a remote node has this address: only to tell one drop from another.
+#[inline(always)]
+fn is_known_node<F: Family, T: Fib<F>>(outer: &Header<F>, fib: &T) -> bool {
+    fib.route(outer.source).is_some_and(|route| route.flags & Route::NODE_ADDRESS != 0)
+}
+
+/// RFC 6040, figure 4: a congestion mark must not get lost, and a packet that cannot carry it is dropped.
+#[inline(always)]
+fn congestion(outer: u8, inner: u8) -> Result<Congestion, Outcome> {
+    if outer & ECN_MASK != ECN_CONGESTION {
+        return Ok(Congestion::Keep);
+    }
+    match inner & ECN_MASK {
+        ECN_NOT_CAPABLE => Err(Outcome::DropCongestionMark),
+        ECN_CONGESTION => Ok(Congestion::Keep),
+        _ => Ok(Congestion::Mark),
+    }
+}

@@ -1,0 +1,48 @@
+//! A packet that the host's stack sends out on an uplink: its own, or one that it forwards.
+
+use node_ebpf_common::{NextHop, NextHopKind, Route};
+
+use super::resolve;
+use crate::{Family, Fib, Header, Outcome};
+
+/// What happens to it.
+pub enum Egress<'t> {
+    /// It gets an outer header and leaves the way the stack chose, which is the way to the tunnel's end.
+    Encapsulate(&'t NextHop),
+    /// It leaves as it is.
+    Leave,
+}
+
+/// Decides what becomes of a packet from the stack. Its hop count is right already.
+///
+/// # Errors
+/// The outcome, where the packet must not leave.
+#[inline(always)]
+pub fn to_uplink<'t, F: Family, T: Fib<F>>(header: &Header<F>, fib: &'t T) -> Result<Egress<'t>, Outcome> {
+    let Some(route) = fib.route(header.destination) else { return Ok(Egress::Leave) };
+    let Ok((next_hop, kind)) = resolve(fib, route.next_hop) else { return Ok(Egress::Leave) };
+    if kind != NextHopKind::Ipip {
+        return Ok(Egress::Leave);
+    }
+    if route.flags & Route::NODE_ADDRESS != 0 && !from_pod_range(header, fib) {
+        return Ok(Egress::Leave);
+    }
+    if header.largest > next_hop.mtu {
+        return Err(Outcome::DropTooBig);
+    }
+    Ok(Egress::Encapsulate(next_hop))
+}
+
+/// Whether the source is of this node's pods, so that the way between the nodes does not know it. The
+/// nodes' own traffic, outer headers included, is never encapsulated.
+#[inline(always)]
+fn from_pod_range<F: Family, T: Fib<F>>(header: &Header<F>, fib: &T) -> bool {
+    if fib.settings().is_none_or(|settings| fib.is_node(settings, header.source)) {
+        return false;
+    }
+    let Some(route) = fib.route(header.source) else { return false };
+    matches!(
+        resolve(fib, route.next_hop),
+        Ok((_, NextHopKind::LocalPod | NextHopKind::Unassigned | NextHopKind::Host))
+    )
+}

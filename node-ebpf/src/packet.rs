@@ -1,0 +1,31 @@
+//! A packet as bytes that can be read, and written, at an offset.
+
+use network_types::eth::EthHdr;
+
+/// Length of the Ethernet header: where the network header begins.
+pub const ETHERNET_LENGTH: usize = EthHdr::LEN;
+
+/// A packet that can be read.
+pub trait Packet {
+    /// Copies a value out of the packet, or `None` if it reaches beyond what can be read. `T` must be
+    /// plain bytes (any bit pattern is a value).
+    fn load<T: Copy>(&self, offset: usize) -> Option<T>;
+
+    /// Length of the whole packet in bytes, link-layer header included.
+    fn len(&self) -> u32;
+
+    /// Payload bytes of each segment if this is a GSO super-packet, else 0 (`skb_shinfo->gso_size`).
+    fn segment_size(&self) -> u32;
+
+    /// Whether there are no bytes at all.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A packet that can be written too.
+pub trait PacketMut: Packet {
+    /// Copies a value into the packet, or returns `None` if it reaches beyond what can be written.
+    fn store<T: Copy>(&mut self, offset: usize, value: T) -> Option<()>;
+}

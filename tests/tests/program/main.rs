@@ -1,0 +1,11 @@
+//! Program tests: the real BPF object, run by the kernel (`BPF_PROG_TEST_RUN`) on packets made here.
+//! Verdict, output bytes and counters are compared with what the decision must be.
+//!
+//! They need root and BPF; without, they fail and say so.
+
+mod cost;
+mod from_pod;
+mod from_uplink;
+mod packet;
+mod rig;
+mod to_uplink;
