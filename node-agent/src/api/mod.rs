@@ -3,6 +3,7 @@
 
 mod client;
 mod server;
+mod status;
 mod types;
 
 #[cfg(test)]
@@ -10,8 +11,9 @@ mod tests;
 
 pub use client::{AskError, ask};
 pub use server::{Call, Server, ServerError, bind};
+pub use status::{
+    AttachmentRow, MapRow, ObjectCounts, PendingChange, ReconcileStatus, RouteCounts, SourceStatus, Status,
+};
 pub use types::{
-    AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, Neighbour, ObjectCounts,
-    PendingChange, ReconcileStatus, Request, Response, RouteCounts, RouteKind, RouteRow, SourceStatus,
-    Status,
+    Candidate, CounterRow, Encapsulation, Lookup, Neighbour, Request, Response, RouteKind, RouteRow,
 };

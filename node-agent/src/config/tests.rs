@@ -106,8 +106,7 @@ fn a_bad_document_is_refused() {
 }
 
 #[test]
-fn a_bad_value_is_refused() {
-    const CHOICES: &str = "is not one of the choices; allowed:";
+fn a_bad_name_or_path_is_refused() {
     let long = format!("/{}", "s".repeat(107));
     let long_is = format!(
         "agent.yaml:4:9: socket: {long:?} cannot be used as a path; allowed: 107 bytes at most, as unix sockets have it"
@@ -135,11 +134,18 @@ fn a_bad_value_is_refused() {
                 .to_owned(),
         ),
         (&format!("socket: {long}"), long_is),
+    ];
+    for (line, message) in cases {
+        assert_eq!(refused(&format!("{REQUIRED}{line}\n")), message);
+    }
+}
+
+#[test]
+fn a_bad_choice_or_interval_is_refused() {
+    const CHOICES: &str = "is not one of the choices; allowed:";
+    let cases = [
         ("attach: xdp", format!("agent.yaml:4:9: attach: \"xdp\" {CHOICES} auto, tcx, clsact")),
-        (
-            "source-check: no",
-            format!("agent.yaml:4:15: source-check: \"no\" {CHOICES} strict, loose, off"),
-        ),
+        ("source-check: no", format!("agent.yaml:4:15: source-check: \"no\" {CHOICES} strict, loose, off")),
         (
             "audit-interval: 10",
             "agent.yaml:4:17: audit-interval: \"10\" is not a usable interval; allowed: 100ms to 1h, for \

@@ -62,8 +62,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// Reads a configuration from its text; `path` is where it stands.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Findings<ConfigDefect>> {
     let file = path.display().to_string();
-    let raw: RawConfig =
-        yaml::parse(text, &file).map_err(|finding| Findings::one(finding.map(ConfigDefect::Structure)))?;
+    let raw: RawConfig = yaml::parse(text, &file)?;
     let mut findings = Findings::new(&file);
     let config = check(raw, path.parent().unwrap_or(Path::new("")), &mut findings);
     findings.into_result(config)

@@ -7,6 +7,16 @@ use aya::{EbpfError, maps::MapError, programs::ProgramError};
 /// Why the datapath could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
+    /// The kernel lacks what the programs need.
+    #[error(
+        "kernel {found} is too old: {needed} or newer is needed (redirect to a neighbour and to a veth peer)"
+    )]
+    OldKernel {
+        /// The running kernel.
+        found: String,
+        /// The oldest that works.
+        needed: &'static str,
+    },
     /// The directory is on no bpffs.
     #[error(
         "{path} is not on a bpffs: mount one with `mount -t bpf bpf {path}`, or set `bpffs` in the agent's config"
@@ -40,7 +50,7 @@ pub enum DatapathError {
     Load(#[source] Box<EbpfError>),
     /// The kernel refused a program.
     #[error(
-        "cannot load the BPF program of hook {hook}: {error} (kernel 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF is needed)"
+        "cannot load the BPF program of hook {hook}: {error} (a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_NET_CLS_BPF is needed)"
     )]
     Program {
         /// The hook.

@@ -6,8 +6,11 @@
 mod attach;
 mod clsact;
 mod error;
+mod kernel;
 mod logs;
 mod maps;
+#[cfg(test)]
+pub mod memory;
 mod pins;
 mod program_set;
 
@@ -61,6 +64,7 @@ impl BpfDatapath {
     /// # Errors
     /// No bpffs, a foreign map, or a kernel that refuses.
     pub fn open(bpffs: &Path, attach: AttachMethod, log: ProgramLog) -> Result<Self, DatapathError> {
+        kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
         let programs = ProgramSet::load(&pins, log)?;

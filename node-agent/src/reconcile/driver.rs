@@ -119,7 +119,12 @@ impl<D: Datapath> Reconciler<D> {
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        let mut failed = Vec::new();
         for change in plan.changes {
+            if must_wait(&change, &failed, observed) {
+                debug!("{change} waits for what it relies on");
+                continue;
+            }
             debug!("{change}");
             match self.datapath.apply(&change) {
                 Ok(()) => {
@@ -128,15 +133,11 @@ impl<D: Datapath> Reconciler<D> {
                 }
                 Err(error) => {
                     outcome.failed(change.to_string(), error.to_string());
-                    if !matches!(change, MapChange::Attach(_) | MapChange::Detach(_)) {
-                        // What comes later relies on it: what is named before what names it. One
-                        // interface, though, does not hold up the others.
-                        break;
-                    }
+                    failed.push(change);
                 }
             }
         }
-        if !outcome.failures.is_empty() {
+        if !failed.is_empty() {
             // What is there after a failure shows when it is read back.
             self.observed = None;
         }
@@ -187,6 +188,25 @@ impl<D: Datapath> Reconciler<D> {
     }
 }
 
+/// Whether a change relies on one that has failed in this pass: what names on what is named, and nothing
+/// is taken away while something that replaces it may be missing. Other changes do not wait: one broken
+/// interface holds up no route.
+fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapath) -> bool {
+    failed.iter().any(|failed| match (change, failed) {
+        (MapChange::SetRoute { route, .. }, MapChange::SetNextHop { index, .. }) => route.next_hop == *index,
+        (MapChange::Attach(at), MapChange::SetEndpoint { link, .. }) => at.link == *link,
+        (MapChange::DeleteEndpoint { link }, MapChange::Detach(at)) => at.link == *link,
+        (MapChange::FreeNextHop { index }, MapChange::DeleteRoute { prefix }) => {
+            observed.routes.get(prefix).is_some_and(|route| route.next_hop == *index)
+        }
+        (
+            MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. },
+            MapChange::SetNextHop { .. } | MapChange::SetRoute { .. },
+        ) => true,
+        _ => false,
+    })
+}
+
 /// What a pass came to so far.
 #[derive(Default)]
 struct Outcome {
@@ -200,3 +220,6 @@ impl Outcome {
         self.failures.push((change, error));
     }
 }
+
+#[cfg(test)]
+mod tests;

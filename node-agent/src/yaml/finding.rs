@@ -22,13 +22,6 @@ pub struct Finding<D> {
     pub defect: D,
 }
 
-impl<D> Finding<D> {
-    /// The same finding with its defect as another type.
-    pub fn map<E>(self, convert: impl FnOnce(D) -> E) -> Finding<E> {
-        Finding { file: self.file, place: self.place, field: self.field, defect: convert(self.defect) }
-    }
-}
-
 impl<D: fmt::Display> fmt::Display for Finding<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -55,9 +48,10 @@ impl<D> Findings<D> {
         Self { file: file.to_owned(), list: Vec::new() }
     }
 
-    /// Just this one.
-    pub fn one(finding: Finding<D>) -> Self {
-        Self { file: finding.file.clone(), list: vec![finding] }
+    /// Just this one; without a place if it concerns the file as a whole.
+    pub fn one(file: &str, place: Option<Place>, field: String, defect: impl Into<D>) -> Self {
+        let list = vec![Finding { file: file.to_owned(), place, field, defect: defect.into() }];
+        Self { file: file.to_owned(), list }
     }
 
     /// Adds a finding.
@@ -79,11 +73,6 @@ impl<D> Findings<D> {
     /// Name of the file.
     pub fn file(&self) -> &str {
         &self.file
-    }
-
-    /// The findings by their place in the file.
-    pub fn list(&self) -> &[Finding<D>] {
-        &self.list
     }
 
     /// The value if nothing was found, otherwise the findings, by their place in the file.

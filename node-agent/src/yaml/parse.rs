@@ -2,7 +2,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
-use super::{Finding, Place};
+use super::{Findings, Place};
 
 /// What can be wrong with a document's structure, whatever it is about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,15 +53,14 @@ pub enum Structure {
 ///
 /// # Errors
 /// The first structural defect, with its place and the path of its field.
-pub fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Finding<Structure>> {
-    let finding = |place, field, defect| Finding { file: file.to_owned(), place, field, defect };
+pub fn parse<T: DeserializeOwned, D: From<Structure>>(text: &str, file: &str) -> Result<T, Findings<D>> {
     if text.lines().all(is_blank) {
-        return Err(finding(None, String::new(), Structure::Empty));
+        return Err(Findings::one(file, None, String::new(), Structure::Empty));
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let place = error.location().map(Place::from);
         let defect = structure(cause(&error), text, place);
-        finding(place, failing_field::<T>(text).unwrap_or_default(), defect)
+        Findings::one(file, place, failing_field::<T>(text).unwrap_or_default(), defect)
     })
 }
 

@@ -50,8 +50,7 @@ pub struct StateError(pub Findings<StateDefect>);
 /// The first structural defect, or every bad value, each with file, line, column, field, value and what
 /// is allowed.
 pub fn parse(text: &str, file_name: &str) -> Result<ClusterState, StateError> {
-    let raw = yaml::parse(text, file_name)
-        .map_err(|finding| StateError(Findings::one(finding.map(StateDefect::Structure))))?;
+    let raw = yaml::parse(text, file_name).map_err(StateError)?;
     let mut findings = Findings::new(file_name);
     let state = check::check(raw, &mut findings);
     findings.into_result(Some(state)).map_err(StateError)

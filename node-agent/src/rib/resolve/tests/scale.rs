@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::reconcile::{ObservedDatapath, PlanOptions, plan};
+use crate::reconcile::{ObservedDatapath, PlanOptions, plan_datapath as plan};
 
 /// Far above what an unoptimised build on a busy machine needs (about 1 s), far below what anything
 /// quadratic in the number of prefixes would take.

@@ -91,7 +91,7 @@ fn a_large_cluster_is_read() {
     let mut text = "nodes: [{name: a, addresses: [10.0.0.1]}]\npods:\n".to_owned();
     for i in 0..26_000 {
         let (high, low) = (i / 250, i % 250 + 1);
-        write!(text, "- {{name: d/p{i}, node: a, addresses: [10.244.{high}.{low}], interface: v{i}}}\n")
+        writeln!(text, "- {{name: d/p{i}, node: a, addresses: [10.244.{high}.{low}], interface: v{i}}}")
             .unwrap();
     }
     assert_eq!(parse(&text, "c").unwrap().pods.len(), 26_000);

@@ -1,0 +1,156 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::RouteKind;
+use crate::{
+    config::ProgramLog,
+    model::{EncapsulationMode, NodeName, SourceId},
+};
+
+/// How the agent and its datapath are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// This node.
+    pub node: NodeName,
+    /// The agent's process.
+    pub pid: u32,
+    /// The agent's version.
+    pub version: String,
+    /// Version of the layout of the pinned maps.
+    pub layout_version: u32,
+    /// How long the agent has been running.
+    pub uptime_seconds: u64,
+    /// Whether every source has told everything it had at its start.
+    pub synced: bool,
+    /// Where the facts come from.
+    pub sources: Vec<SourceStatus>,
+    /// When packets to other nodes' pods are encapsulated.
+    pub encapsulation: EncapsulationMode,
+    /// This node's addresses; empty while the node is not known.
+    pub addresses: Vec<IpAddr>,
+    /// The source of what this host sends to remote pods.
+    pub host_address: Option<IpAddr>,
+    /// Programs in place.
+    pub attachments: Vec<AttachmentRow>,
+    /// Maps and how full they are.
+    pub maps: Vec<MapRow>,
+    /// Routes in use, by kind.
+    pub routes: RouteCounts,
+    /// What is wrong or refused, for people.
+    pub problems: Vec<String>,
+    /// How the datapath and the kernel's routes follow what is wanted.
+    pub reconcile: ReconcileStatus,
+    /// Up to which level the BPF programs' messages are logged.
+    pub program_log: ProgramLog,
+}
+
+/// A source of facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceStatus {
+    /// Which one.
+    pub source: SourceId,
+    /// Where it reads, such as the path of a file.
+    pub place: String,
+    /// Whether it has told everything it had at its start.
+    pub synced: bool,
+    /// Why it cannot be read now; what it said before stays in force.
+    pub error: Option<String>,
+    /// How much it has told.
+    pub objects: ObjectCounts,
+}
+
+/// Numbers of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ObjectCounts {
+    /// Nodes.
+    pub nodes: usize,
+    /// Pods, of all nodes.
+    pub pods: usize,
+}
+
+/// A program at an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AttachmentRow {
+    /// The interface.
+    pub interface: String,
+    /// Which program, at which side.
+    pub hook: String,
+    /// `tcx` or `clsact`.
+    pub method: String,
+    /// The kernel's number of the program, as bpftool shows it.
+    pub program_id: u32,
+}
+
+/// A map and how full it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MapRow {
+    /// Name.
+    pub name: String,
+    /// Entries in use.
+    pub entries: u32,
+    /// Entries it has room for.
+    pub max_entries: u32,
+}
+
+/// Numbers of routes in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteCounts {
+    /// To pods on this node.
+    pub local: usize,
+    /// To other nodes without encapsulation.
+    pub direct: usize,
+    /// To other nodes with an IPIP header.
+    pub ipip: usize,
+    /// To this node itself.
+    pub host: usize,
+    /// Of this node's pod prefixes, for addresses no pod has.
+    pub unassigned: usize,
+}
+
+impl RouteCounts {
+    /// Counts one more.
+    pub fn count(&mut self, kind: RouteKind) {
+        *match kind {
+            RouteKind::Local => &mut self.local,
+            RouteKind::Direct => &mut self.direct,
+            RouteKind::Ipip => &mut self.ipip,
+            RouteKind::Host => &mut self.host,
+            RouteKind::Unassigned => &mut self.unassigned,
+        } += 1;
+    }
+}
+
+/// How the datapath and the kernel's routes follow what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReconcileStatus {
+    /// Comparisons of what is in place with what is wanted.
+    pub passes: u64,
+    /// How long ago the last change was made; none if there was none.
+    pub last_change_seconds_ago: Option<u64>,
+    /// How long the last pass took, in milliseconds.
+    pub last_duration_ms: Option<u64>,
+    /// Changes that failed and are tried again.
+    pub pending: Vec<PendingChange>,
+}
+
+/// A change that failed and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PendingChange {
+    /// The change.
+    pub change: String,
+    /// Why it failed the last time.
+    pub error: String,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_retry_seconds: u64,
+}

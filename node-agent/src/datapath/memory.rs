@@ -1,0 +1,34 @@
+//! A datapath in memory, for tests: holds what is written, and refuses what it is told to refuse.
+
+use super::{Datapath, DatapathError};
+use crate::reconcile::{MapChange, ObservedDatapath};
+
+/// The datapath as the kernel would hold it.
+#[derive(Default)]
+pub struct MemoryDatapath {
+    /// What is in place.
+    pub state: ObservedDatapath,
+    /// Changes whose text contains one of these are refused.
+    pub refuse: Vec<String>,
+    /// What was made, in order.
+    pub applied: Vec<MapChange>,
+    /// How often it was read back.
+    pub observations: usize,
+}
+
+impl Datapath for MemoryDatapath {
+    fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
+        self.observations += 1;
+        Ok(self.state.clone())
+    }
+
+    fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError> {
+        let text = change.to_string();
+        if self.refuse.iter().any(|part| text.contains(part.as_str())) {
+            return Err(DatapathError::Missing("patience"));
+        }
+        self.state.record(change);
+        self.applied.push(change.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! The datapath's part of a pass, against a datapath in memory.
+
+use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind};
+
+use super::*;
+use crate::{
+    datapath::memory::MemoryDatapath,
+    model::{Attachment, NextHopKey, WantedRoute},
+};
+
+const ALL: Pass = Pass { allow_delete: true, audit: false };
+
+/// Two nodes with a prefix each, and a pod's interface.
+fn wanted() -> Wanted {
+    let mut wanted = Wanted::default();
+    for (node, prefix) in [("b", "10.244.2.0/24"), ("c", "10.244.3.0/24")] {
+        let key = NextHopKey::Node(node.parse().unwrap());
+        let next_hop = NextHop { kind: NextHopKind::Direct as u32, mtu: 1_500, ..NextHop::default() };
+        wanted.datapath.next_hops.insert(key.clone(), next_hop);
+        wanted.datapath.routes.insert(prefix.parse().unwrap(), WantedRoute { next_hop: key, flags: 0 });
+    }
+    for (link, interface) in [(5, "veth-a"), (6, "veth-b")] {
+        wanted.datapath.endpoints.insert(link, Endpoint::default());
+        let at = Attachment { link, interface: interface.to_owned(), hook: Hook::FromPod };
+        wanted.datapath.attachments.insert(at);
+    }
+    wanted
+}
+
+fn reconciler() -> Reconciler<MemoryDatapath> {
+    Reconciler::new(MemoryDatapath::default(), Host::new())
+}
+
+fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass) {
+    let mut outcome = Outcome::default();
+    reconciler.datapath_pass(wanted, pass, &mut outcome);
+    reconciler.conclude(outcome, Instant::now());
+}
+
+#[test]
+fn a_second_pass_finds_nothing_to_do_and_reads_nothing_back() {
+    let (mut reconciler, wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(reconciler.report().changes, 8);
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(reconciler.report().changes, 0);
+    assert_eq!(reconciler.datapath.observations, 1);
+}
+
+/// Invariant 4: what failed stays in the difference, and the rest does not wait for it.
+#[test]
+fn invariant_4_a_failed_change_is_retried_and_holds_up_only_what_relies_on_it() {
+    let (mut reconciler, wanted) = (reconciler(), wanted());
+    reconciler.datapath.refuse = vec!["next hop 1".to_owned(), "endpoint of interface 5".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    let state = &reconciler.datapath.state;
+    assert_eq!(state.routes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.244.3.0/24"]);
+    assert_eq!(state.attachments.keys().map(|at| at.link).collect::<Vec<_>>(), [6]);
+    assert_eq!(reconciler.report().pending.len(), 2);
+    assert_eq!(reconciler.report().retry_after(), Some(RETRY_FIRST));
+
+    reconciler.datapath.refuse.clear();
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(reconciler.datapath.state.routes.len(), 2);
+    assert_eq!(reconciler.datapath.state.attachments.len(), 2);
+    assert!(reconciler.report().pending.is_empty());
+    assert_eq!(reconciler.report().retry_after(), None);
+}
+
+/// Invariant 4: what someone else removed is back after the audit, not before.
+#[test]
+fn invariant_4_an_audit_brings_back_what_someone_else_removed() {
+    let (mut reconciler, wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    reconciler.datapath.state.routes.clear();
+    pass(&mut reconciler, &wanted, ALL);
+    assert!(reconciler.datapath.state.routes.is_empty());
+    pass(&mut reconciler, &wanted, Pass { audit: true, ..ALL });
+    assert_eq!(reconciler.datapath.state.routes.len(), 2);
+}
+
+/// Invariant 2: nothing is deleted before every source has said Synced.
+#[test]
+fn invariant_2_nothing_is_deleted_before_the_sources_have_synced() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    wanted.datapath.routes.clear();
+    wanted.datapath.attachments.clear();
+    pass(&mut reconciler, &wanted, Pass { allow_delete: false, audit: true });
+    assert_eq!(reconciler.datapath.state.routes.len(), 2);
+    assert_eq!(reconciler.datapath.state.attachments.len(), 2);
+    pass(&mut reconciler, &wanted, ALL);
+    assert!(reconciler.datapath.state.routes.is_empty());
+    assert!(reconciler.datapath.state.attachments.is_empty());
+}
+
+/// What is replaced goes only when its replacement is there.
+#[test]
+fn nothing_is_taken_away_while_a_route_cannot_be_written() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    let moved = wanted.datapath.routes.remove(&"10.244.2.0/24".parse().unwrap()).unwrap();
+    wanted.datapath.routes.insert("10.244.2.0/23".parse().unwrap(), moved);
+    reconciler.datapath.refuse = vec!["write route".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    assert!(reconciler.datapath.state.routes.contains_key(&"10.244.2.0/24".parse().unwrap()));
+}
+
+#[test]
+fn an_endpoint_stays_while_its_program_cannot_be_detached() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    wanted.datapath.endpoints.clear();
+    wanted.datapath.attachments.clear();
+    reconciler.datapath.refuse = vec!["detach from-pod from interface 5".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(reconciler.datapath.state.endpoints.keys().copied().collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn retries_are_ever_further_apart_up_to_a_limit() {
+    let after = |attempts| {
+        let pending = Pending { error: String::new(), attempts };
+        Report { pending: BTreeMap::from([(String::new(), pending)]), ..Report::default() }.retry_after()
+    };
+    assert_eq!(after(1), Some(Duration::from_millis(100)));
+    assert_eq!(after(3), Some(Duration::from_millis(400)));
+    assert_eq!(after(60), Some(RETRY_LONGEST));
+}
