@@ -6,23 +6,26 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpNumber, Ipv4Header};
+use etherparse::{
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header,
+    Icmpv4Type, IpNumber, Ipv4Header,
+};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
 
-use crate::netns::Netns;
+use crate::{capture::link_address, netns::Netns};
 
-/// Identifier of crafted echo requests, by which a capture finds them.
+/// Identifier of crafted ICMP messages, by which a capture finds them.
 pub const IDENTIFIER: u16 = 0xbad0;
 
-/// An echo request between these addresses.
+/// An echo reply that nobody has asked for: it calls forth no answer, which would be counted as well.
 ///
 /// # Errors
 /// Never for addresses; the codec's type says so.
-pub fn echo_request(source: Ipv4Addr, destination: Ipv4Addr) -> Result<Vec<u8>> {
+pub fn echo_reply(source: Ipv4Addr, destination: Ipv4Addr) -> Result<Vec<u8>> {
     let payload = [0x5a; 56];
-    let echo = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: IDENTIFIER, seq: 1 });
+    let echo = Icmpv4Type::EchoReply(IcmpEchoHeader { id: IDENTIFIER, seq: 1 });
     let mut icmp = Icmpv4Header::with_checksum(echo, &payload).to_bytes().to_vec();
     icmp.extend_from_slice(&payload);
     packet(source, destination, IpNumber::ICMP, &icmp)
@@ -68,5 +71,25 @@ pub fn send(netns: &Netns, packet: &[u8]) -> Result<()> {
     let to = SockaddrIn::from(SocketAddrV4::new(destination, 0));
     sendto(fd.as_raw_fd(), packet, &to, MsgFlags::empty())
         .with_context(|| format!("sending to {destination} from {}", netns.name()))?;
+    Ok(())
+}
+
+/// Tells everyone at this interface's segment that the interface has this address now (gratuitous ARP),
+/// as bonding and failover daemons do after a move.
+///
+/// # Errors
+/// If there is no such interface or the frame cannot be sent.
+pub fn announce(netns: &Netns, interface: &str, address: Ipv4Addr) -> Result<()> {
+    let (mac, ip, everyone) = (netns.mac(interface)?, address.octets(), [0xff; 6]);
+    let ethernet = Ethernet2Header { source: mac, destination: everyone, ether_type: EtherType::ARP };
+    let (hardware, request) = (ArpHardwareId::ETHERNET, ArpOperation::REQUEST);
+    let arp = ArpPacket::new(hardware, EtherType::IPV4, request, &mac, &ip, &everyone, &ip)?;
+    let frame = [&ethernet.to_bytes()[..], &arp.to_bytes()].concat();
+    let link = link_address(netns.interface_index(interface)?)?;
+    let fd = netns
+        .run(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None))?
+        .with_context(|| format!("opening a packet socket in {}", netns.name()))?;
+    sendto(fd.as_raw_fd(), &frame, &link, MsgFlags::empty())
+        .with_context(|| format!("announcing {address} at {interface} in {}", netns.name()))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Watches a namespace's routes with `ip monitor route`.
+//! Watches a namespace's IPv4 routes with `ip monitor route`. (Those of IPv6 come up by themselves a second
+//! after an interface, when duplicate address detection has ended.)
 
 use std::{
     fs::{self, File},
@@ -37,7 +38,7 @@ impl RouteMonitor {
         let output = File::create(&file).with_context(|| format!("creating {}", file.display()))?;
         let mut command = node.netns().command("ip");
         // Without a buffer, so that what is not in the file has not happened.
-        command.args(["monitor", "route"]).stdin(Stdio::null()).stdout(output);
+        command.args(["-4", "monitor", "route"]).stdin(Stdio::null()).stdout(output);
         let process = Background::spawn(&mut command)?;
         let mut monitor = Self { process, file, before: 0 };
         wait::until("`ip monitor route` to show a change", Duration::from_secs(3), || {

@@ -69,8 +69,8 @@ pub fn expect_nothing_of_ours(node: &Node, pods: &[Pod], programs: &[u64]) -> Re
 pub fn snapshot(node: &Node, pods: &[Pod]) -> Result<String> {
     let netns = node.netns();
     let sections = [
-        netns.ip("route show table all")?,
-        netns.ip("rule show")?,
+        netns.ip("-4 route show table all")?,
+        netns.ip("-4 rule show")?,
         // Without the lines of counters and lifetimes.
         netns.ip("-oneline -family inet address show")?,
         filters(node, pods)?,

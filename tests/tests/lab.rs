@@ -112,7 +112,7 @@ fn crafted_packets_and_streams_arrive() -> Result<()> {
     else {
         anyhow::bail!("the lab is not IPv4");
     };
-    let inner = craft::echo_request(spoofed, there)?;
+    let inner = craft::echo_reply(spoofed, there)?;
     craft::send(from.netns(), &inner)?;
     craft::send(from.netns(), &craft::ipip(own, there, &inner)?)?;
     thread::sleep(Duration::from_millis(100));

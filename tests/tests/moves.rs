@@ -1,14 +1,16 @@
 //! Nodes and pods that are not where their addresses suggest, and statements that contradict each other.
 
 use std::{
+    net::IpAddr,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tests::{
     Failure,
     agent::{Agents, Settings},
+    craft,
     lab::{Endpoint, Lab, Node, Topology},
     probe::{self, Series},
     state::{Encapsulation, State},
@@ -42,17 +44,18 @@ fn a_node_address_that_moves_to_another_interface_is_followed() -> Result<(), Fa
     })
 }
 
-/// As an administrator or a bonding daemon does it; the neighbours are told by a gratuitous ARP.
+/// As an administrator or a failover daemon does it; the neighbours are told by a gratuitous ARP.
 fn move_address(node: &Node) -> Result<()> {
     let (netns, subnet) = (node.netns(), node.subnet());
-    let address = format!("{}/{}", node.address(), subnet.prefix.prefix_len());
-    netns.set_sysctl("net.ipv4.conf.eth1.arp_notify", "1")?;
+    let IpAddr::V4(bare) = node.address() else { bail!("the lab is not IPv4") };
+    let address = format!("{bare}/{}", subnet.prefix.prefix_len());
     netns.ip_batch(&format!(
-        "link set eth1 down\naddr del {address} dev {old}\nlink set {old} down\naddr add {address} dev eth1\n\
-         link set eth1 up\nroute replace default via {}\n",
+        "addr del {address} dev {old}\nlink set {old} down\naddr add {address} dev eth1\n\
+         route replace default via {}\n",
         subnet.gateway,
         old = Node::UPLINK
-    ))
+    ))?;
+    craft::announce(netns, "eth1", bare)
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn packets_up_to_the_path_mtu_pass_and_larger_ones_are_answered() -> Result<(), 
             for (to, limit) in [("a2-0", uplink), ("b1-0", uplink - IPIP)] {
                 let (from, to) = (lab.pod("a1-0")?, lab.pod(to)?);
                 followed(from, to, limit)?;
+                followed(to, from, limit)?;
                 sizes_around(from, to, limit)?;
                 probe::tcp(from, to, 60_000)?;
                 probe::udp(from, to, 3000)?;

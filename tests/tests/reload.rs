@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use tests::{
     Failure,
     agent::{Agents, Settings},
-    lab::{Endpoint, Lab, Topology},
+    lab::{Endpoint, Lab, Node, Topology},
     probe::{Ping, Series, SeriesReport},
     state::{Encapsulation, State, StatePod},
     story, wait, way,
@@ -49,7 +49,10 @@ fn began_soon(series: &SeriesReport, change: Instant) -> Result<()> {
 fn a_new_node_is_reached_within_a_second() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
         let full = State::of(lab, Encapsulation::CrossSubnet);
-        agents.start(lab, &Settings::default(), &full.without_node("b1"))?;
+        let without = full.without_node("b1");
+        // The new node itself knows the others from its start.
+        let state_of = |node: &Node| if node.name() == "b1" { &full } else { &without };
+        agents.start_each(lab, &Settings::default(), state_of)?;
         let untouched = Untouched::start(lab, &[("a1-0", "a1-1"), ("a1-0", "a2-0"), ("a2-1", "a1-1")])?;
         let new = Series::start(lab.pod("a1-0")?, lab.pod("b1-0")?.address())?;
         thread::sleep(Duration::from_millis(300));

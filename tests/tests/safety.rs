@@ -80,20 +80,20 @@ fn only_listed_nodes_may_send_ipip_and_only_their_pods_packets() -> Result<(), F
         Ping::to(to.address())?.expect_reply(from)?;
         Ping::to(node.address())?.expect_reply(b1)?;
         let trial = Trial { agents, node: "a1", hook: Hook::FromUplink, pod: to };
-        let inner = craft::echo_request(from_ip, to_ip)?;
+        let inner = craft::echo_reply(from_ip, to_ip)?;
         let genuine = craft::ipip(there, here, &inner)?;
         trial.expect("from a node", b1.netns(), &genuine, Outcome::DecapLocal, true)?;
         let packet = craft::ipip(router, here, &inner)?;
         let outcome = Outcome::DropUnknownTunnelSource;
         trial.expect("from the router", lab.router(), &packet, outcome, false)?;
-        let packet = craft::ipip(there, here, &craft::echo_request(other_ip, to_ip)?)?;
+        let packet = craft::ipip(there, here, &craft::echo_reply(other_ip, to_ip)?)?;
         let outcome = Outcome::DropSpoofedInnerSource;
         trial.expect("from another node's pod", b1.netns(), &packet, outcome, false)?;
-        let packet = craft::ipip(there, here, &craft::echo_request(NOWHERE, to_ip)?)?;
+        let packet = craft::ipip(there, here, &craft::echo_reply(NOWHERE, to_ip)?)?;
         trial.expect("from nobody's address", b1.netns(), &packet, outcome, false)?;
         let packet = craft::ipip(there, here, &craft::ipip(from_ip, to_ip, &inner)?)?;
         trial.expect("twice encapsulated", b1.netns(), &packet, Outcome::DropNestedTunnel, false)?;
-        let packet = craft::ipip(there, here, &craft::echo_request(from_ip, other_ip)?)?;
+        let packet = craft::ipip(there, here, &craft::echo_reply(from_ip, other_ip)?)?;
         trial.expect("for another node's pod", b1.netns(), &packet, Outcome::DropTunnelNotLocal, false)?;
         let packet = craft::first_fragment(genuine);
         trial.expect("a fragment", b1.netns(), &packet, Outcome::DropTunnelFragment, false)?;
@@ -108,7 +108,7 @@ fn a_pod_may_not_tunnel() -> Result<(), Failure> {
         let from = lab.pod("a1-0")?;
         for (to, node) in [("a1-1", "a1"), ("a2-0", "a2"), ("b1-0", "b1")] {
             let (to, node) = (lab.pod(to)?, lab.node(node)?);
-            let inner = craft::echo_request(v4(lab.pod("b1-1")?.address())?, v4(to.address())?)?;
+            let inner = craft::echo_reply(v4(lab.pod("b1-1")?.address())?, v4(to.address())?)?;
             let trial = Trial { agents, node: "a1", hook: Hook::FromPod, pod: to };
             for outer in [node.address(), to.address()] {
                 let packet = craft::ipip(v4(from.address())?, v4(outer)?, &inner)?;
@@ -127,9 +127,9 @@ fn a_pods_source_is_checked_as_set() -> Result<(), Failure> {
         agents.start(lab, &Settings::default(), &state)?;
         let (from, to, node) = (lab.pod("a1-0")?, lab.pod("a2-0")?, lab.node("a1")?);
         let destination = v4(to.address())?;
-        let own = craft::echo_request(v4(from.address())?, destination)?;
-        let neighbours = craft::echo_request(v4(node.pod_address(77))?, destination)?;
-        let foreign = craft::echo_request(NOWHERE, destination)?;
+        let own = craft::echo_reply(v4(from.address())?, destination)?;
+        let neighbours = craft::echo_reply(v4(node.pod_address(77))?, destination)?;
+        let foreign = craft::echo_reply(NOWHERE, destination)?;
         let (passes, drop) = (Outcome::Direct, Outcome::DropSpoofedSource);
         for (check, neighbours_pass, foreign_passes) in
             [("strict", false, false), ("loose", true, false), ("off", true, true)]

@@ -198,8 +198,21 @@ impl Agents {
     /// # Errors
     /// If one cannot be started or does not get ready.
     pub fn start(&mut self, lab: &Lab, settings: &Settings, state: &State) -> Result<()> {
+        self.start_each(lab, settings, |_| state)
+    }
+
+    /// The same with a state of its own for each node.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_each<'s>(
+        &mut self,
+        lab: &Lab,
+        settings: &Settings,
+        state_of: impl Fn(&Node) -> &'s State,
+    ) -> Result<()> {
         for node in lab.nodes() {
-            self.0.insert(node.name().to_owned(), Agent::start(node, settings, state)?);
+            self.0.insert(node.name().to_owned(), Agent::start(node, settings, state_of(node))?);
         }
         self.0.values_mut().try_for_each(Agent::wait_until_ready)
     }

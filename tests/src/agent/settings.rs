@@ -27,7 +27,7 @@ impl Settings {
         writeln!(text, "source:\n  file: cluster.yaml")?;
         writeln!(text, "bpffs: {}", node.bpffs().display())?;
         writeln!(text, "socket: {}", node.socket().display())?;
-        writeln!(text, "log: debug")?;
+        writeln!(text, "log: info,node_agent=debug")?;
         if let Some(uplinks) = &self.uplinks {
             writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
         }

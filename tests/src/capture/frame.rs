@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn headers_are_listed_from_the_outside() {
         let [a, b, c, d] = [1, 2, 3, 4].map(|n| Ipv4Addr::new(10, 0, 0, n));
-        let inner = craft::echo_request(c, d).unwrap();
+        let inner = craft::echo_reply(c, d).unwrap();
         let packet = frame(&craft::ipip(a, b, &inner).unwrap()).packet().unwrap();
         assert!(packet.is_encapsulated());
         assert_eq!((packet.outer().source, packet.outer().destination, packet.outer().length), (a, b, 20));

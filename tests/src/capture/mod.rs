@@ -20,6 +20,7 @@ pub use frame::{Frame, IpHeader, Packet};
 
 use crate::netns::Netns;
 use socket::PacketSocket;
+pub(crate) use socket::link_address;
 
 /// How much of each frame is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

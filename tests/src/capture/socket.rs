@@ -77,7 +77,7 @@ impl PacketSocket {
 }
 
 /// Every protocol at this interface, as the address to bind to.
-fn link_address(interface: u32) -> nix::Result<LinkAddr> {
+pub(crate) fn link_address(interface: u32) -> nix::Result<LinkAddr> {
     let too_large = |_| nix::errno::Errno::EINVAL;
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).map_err(too_large)?,
