@@ -1,0 +1,269 @@
+//! The real agent, one on each node of a lab.
+
+mod counters;
+mod settings;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::OpenOptions,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+pub use counters::{Count, Counters};
+pub use settings::Settings;
+
+use crate::{
+    command,
+    lab::{Endpoint, Lab, Node},
+    process::Background,
+    state::{State, write_atomically},
+    wait,
+};
+
+/// How long an agent may take until it has told all it knows to the kernel.
+const READY: Duration = Duration::from_secs(10);
+
+/// The agent of one node, running or not; its datapath outlives it. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Agent {
+    node: Node,
+    binary: PathBuf,
+    process: Option<Background>,
+}
+
+impl Agent {
+    /// Writes config and state, and starts the process.
+    ///
+    /// # Errors
+    /// If the binary is missing or anything cannot be written.
+    pub fn start(node: &Node, settings: &Settings, state: &State) -> Result<Self> {
+        settings.write(node)?;
+        let mut agent = Self { node: node.clone(), binary: binary()?, process: None };
+        agent.apply(state)?;
+        agent.launch()?;
+        Ok(agent)
+    }
+
+    /// Starts the process again after its end, with the files as they are, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it still runs, cannot be started or does not get ready.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the agent on {} still runs", self.node.name());
+        self.launch()?;
+        self.wait_until_ready()
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let path = self.node.log();
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = log.with_context(|| format!("opening {}", path.display()))?;
+        let mut command = self.node.netns().command(&self.binary);
+        command.arg("run").arg("--config").arg(settings::config_file(&self.node));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(Background::spawn(&mut command)?);
+        Ok(())
+    }
+
+    /// Waits until `node-agent status` says that it is synced.
+    ///
+    /// # Errors
+    /// If it ends, or is not ready in time.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let name = self.node.name().to_owned();
+        wait::until(&format!("the agent on {name} to be synced"), READY, || {
+            if let Some(status) = self.process.as_mut().map(Background::exited).transpose()?.flatten() {
+                bail!("the agent on {name} has ended ({status}):\n{}", log_tail(&self.node, 20));
+            }
+            Ok(self.status().is_ok_and(|status| status["synced"] == Value::Bool(true)))
+        })?;
+        Ok(())
+    }
+
+    /// Sends a signal that ends it, and waits for the end.
+    ///
+    /// # Errors
+    /// If it does not run, or does not end within 5 seconds.
+    pub fn kill(&mut self, signal: Signal) -> Result<ExitStatus> {
+        let name = self.node.name();
+        let process = self.process.as_mut().ok_or_else(|| anyhow!("no agent runs on {name}"))?;
+        process.signal(signal)?;
+        let status = process.wait(Duration::from_secs(5))?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// Replaces its cluster-state file; it will notice.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn apply(&self, state: &State) -> Result<()> {
+        state.write(&settings::state_file(&self.node))
+    }
+
+    /// Replaces its cluster-state file by this text, valid or not.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn apply_text(&self, text: &str) -> Result<()> {
+        write_atomically(&settings::state_file(&self.node), text)
+    }
+
+    /// Replaces its settings; they are in effect after a restart.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn configure(&self, settings: &Settings) -> Result<()> {
+        settings.write(&self.node)
+    }
+
+    /// Asks the running agent, with arguments as on the command line, and returns what is printed.
+    ///
+    /// # Errors
+    /// If it does not answer or says that the question is wrong.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        command::output(self.command(arguments).arg("--socket").arg(self.node.socket()))
+    }
+
+    /// As [`Self::cli`] with `--output json`.
+    ///
+    /// # Errors
+    /// As [`Self::cli`], or if the answer is no JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.cli(&[arguments, &["--output", "json"]].concat())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`node-agent {}` wrote: {text}", arguments.join(" ")))
+    }
+
+    /// `node-agent status`.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn status(&self) -> Result<Value> {
+        self.json(&["status"])
+    }
+
+    /// The problems that `status` reports, each as one text.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or if the status has no list of problems.
+    pub fn problems(&self) -> Result<Vec<String>> {
+        let status = self.status()?;
+        let problems = status["problems"].as_array().context("the status lists no problems")?;
+        let text = |problem: &Value| problem.as_str().map_or_else(|| problem.to_string(), ToOwned::to_owned);
+        Ok(problems.iter().map(text).collect())
+    }
+
+    /// `node-agent counters`.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or if the counters are not as expected.
+    pub fn counters(&self) -> Result<Counters> {
+        Counters::parse(&self.cli(&["counters", "--output", "json"])?)
+    }
+
+    /// `node-agent cleanup`, which needs no running agent; returns what it prints.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn cleanup(&self, dry_run: bool) -> Result<String> {
+        let mut command = self.command(&["cleanup"]);
+        if dry_run {
+            command.arg("--dry-run");
+        }
+        command::output(command.arg("--bpffs").arg(self.node.bpffs()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.node.netns().command(&self.binary);
+        command.args(arguments);
+        command
+    }
+}
+
+/// The agents of a lab, by node.
+#[derive(Debug, Default)]
+pub struct Agents(BTreeMap<String, Agent>);
+
+impl Agents {
+    /// Starts an agent on every node and waits until all are ready.
+    ///
+    /// # Errors
+    /// If one cannot be started or does not get ready.
+    pub fn start(&mut self, lab: &Lab, settings: &Settings, state: &State) -> Result<()> {
+        for node in lab.nodes() {
+            self.0.insert(node.name().to_owned(), Agent::start(node, settings, state)?);
+        }
+        self.0.values_mut().try_for_each(Agent::wait_until_ready)
+    }
+
+    /// The agent of this node.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn get(&self, node: &str) -> Result<&Agent> {
+        self.0.get(node).ok_or_else(|| anyhow!("no agent was started on {node}"))
+    }
+
+    /// The agent of this node, to be ended or restarted.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn get_mut(&mut self, node: &str) -> Result<&mut Agent> {
+        self.0.get_mut(node).ok_or_else(|| anyhow!("no agent was started on {node}"))
+    }
+
+    /// Replaces the cluster-state file of every agent.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn apply(&self, state: &State) -> Result<()> {
+        self.0.values().try_for_each(|agent| agent.apply(state))
+    }
+
+    /// Every agent with its node's name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Agent)> {
+        self.0.iter().map(|(node, agent)| (node.as_str(), agent))
+    }
+
+    /// Lets the processes go on when this is dropped.
+    pub fn leave_running(self) {
+        self.0.into_values().for_each(std::mem::forget);
+    }
+}
+
+/// The last lines of the log of a node's agent.
+#[must_use]
+pub fn log_tail(node: &Node, lines: usize) -> String {
+    let Ok(log) = std::fs::read_to_string(node.log()) else { return "no log\n".to_owned() };
+    let all: Vec<_> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Path of the agent's binary: `PODROUTE_AGENT`, or the workspace's release build.
+///
+/// # Errors
+/// If there is no such file; the error names the command that builds it.
+pub fn binary() -> Result<PathBuf> {
+    let path = env::var_os("PODROUTE_AGENT").map_or_else(release_build, PathBuf::from);
+    ensure!(
+        path.is_file(),
+        "there is no agent at {}: run `cargo build --release -p node-agent`, or set PODROUTE_AGENT to its path",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn release_build() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = package.parent().unwrap_or(package);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    target.join("release/node-agent")
+}

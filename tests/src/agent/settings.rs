@@ -1,0 +1,64 @@
+//! Settings of an agent in a lab, and the files it is started with.
+
+use std::{fmt::Write, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::lab::{Endpoint, Node};
+
+/// What a story may set; what is left out is the agent's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `attach`: `auto`, `tcx` or `clsact`.
+    pub attach: Option<&'static str>,
+    /// `source-check`: `strict`, `loose` or `off`.
+    pub source_check: Option<&'static str>,
+    /// `uplinks`.
+    pub uplinks: Option<Vec<&'static str>>,
+    /// `program-log`.
+    pub program_log: Option<&'static str>,
+}
+
+impl Settings {
+    /// The agent's config file for this node.
+    fn yaml(&self, node: &Node) -> Result<String> {
+        let mut text = String::new();
+        writeln!(text, "node: {}", node.name())?;
+        writeln!(text, "source:\n  file: cluster.yaml")?;
+        writeln!(text, "bpffs: {}", node.bpffs().display())?;
+        writeln!(text, "socket: {}", node.socket().display())?;
+        writeln!(text, "log: debug")?;
+        if let Some(uplinks) = &self.uplinks {
+            writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
+        }
+        let choices =
+            [("attach", self.attach), ("source-check", self.source_check), ("program-log", self.program_log)];
+        for (key, value) in choices {
+            if let Some(value) = value {
+                // Quoted: YAML 1.1 readers take a bare `off` for false.
+                writeln!(text, "{key}: \"{value}\"")?;
+            }
+        }
+        Ok(text)
+    }
+
+    /// Writes the config file.
+    pub(super) fn write(&self, node: &Node) -> Result<()> {
+        let file = config_file(node);
+        fs::create_dir_all(folder(node)).with_context(|| format!("creating {}", folder(node).display()))?;
+        fs::write(&file, self.yaml(node)?).with_context(|| format!("writing {}", file.display()))
+    }
+}
+
+/// Folder of the config and the cluster state: nothing else is in it, as on a user's node.
+fn folder(node: &Node) -> PathBuf {
+    node.folder().join("etc")
+}
+
+pub(super) fn config_file(node: &Node) -> PathBuf {
+    folder(node).join("agent.yaml")
+}
+
+pub(super) fn state_file(node: &Node) -> PathBuf {
+    folder(node).join("cluster.yaml")
+}

@@ -1,0 +1,135 @@
+//! Capture of what passes an interface, without any tool: a packet socket and a thread. It listens from
+//! the moment that `start` returns.
+
+mod frame;
+mod socket;
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, ensure};
+
+pub use frame::{Frame, IpHeader, Packet};
+
+use crate::netns::Netns;
+use socket::PacketSocket;
+
+/// How much of each frame is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it, a 64-KB super-packet included.
+    Whole,
+    /// The first 128 bytes: the headers. For many frames.
+    Headers,
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Capture {
+    place: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<Captured>>>,
+}
+
+impl Capture {
+    /// Starts to capture both directions of an interface.
+    ///
+    /// # Errors
+    /// If there is no such interface or the socket cannot be opened.
+    pub fn start(netns: &Netns, interface: &str, keep: Keep) -> Result<Self> {
+        let index = netns.interface_index(interface)?;
+        let socket = PacketSocket::open(netns, index)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let place = format!("{interface} in {}", netns.name());
+        let title = place.clone();
+        let thread = thread::spawn(move || run(&socket, keep, title, &stopped));
+        Ok(Self { place, stop, thread: Some(thread) })
+    }
+
+    /// Ends it and returns the frames that had arrived by now.
+    ///
+    /// # Errors
+    /// If the socket failed or the kernel had to leave frames out.
+    pub fn stop(mut self) -> Result<Captured> {
+        let ended = self.end().ok_or_else(|| anyhow!("the capture of {} was ended before", self.place))?;
+        let captured = ended.map_err(|_| anyhow!("the capture of {} panicked", self.place))??;
+        ensure!(
+            captured.left_out == 0,
+            "the capture of {} left {} frames out",
+            self.place,
+            captured.left_out
+        );
+        Ok(captured)
+    }
+
+    fn end(&mut self) -> Option<thread::Result<io::Result<Captured>>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn run(socket: &PacketSocket, keep: Keep, place: String, stop: &AtomicBool) -> io::Result<Captured> {
+    let mut buffer = vec![0; if keep == Keep::Whole { 1 << 17 } else { 128 }];
+    let (start, mut frames) = (Instant::now(), Vec::new());
+    loop {
+        // Read before the wait: what was in the queue when the stop came is still taken.
+        let stopping = stop.load(Ordering::Relaxed);
+        let wait = Duration::from_millis(if stopping { 0 } else { 20 });
+        match socket.receive(&mut buffer, wait)? {
+            Some(received) => frames.push(Frame {
+                at: start.elapsed(),
+                outgoing: received.outgoing,
+                length: received.length,
+                bytes: buffer[..received.length.min(buffer.len())].to_vec(),
+            }),
+            None if stopping => return Ok(Captured { place, frames, left_out: socket.left_out()? }),
+            None => {}
+        }
+    }
+}
+
+/// Frames of a capture, in order.
+#[derive(Debug)]
+pub struct Captured {
+    place: String,
+    frames: Vec<Frame>,
+    left_out: u32,
+}
+
+impl Captured {
+    /// Every frame.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The IPv4 packets, those that cannot be parsed left out.
+    pub fn packets(&self) -> impl Iterator<Item = Packet> {
+        self.frames.iter().filter_map(Frame::packet)
+    }
+}
+
+impl fmt::Display for Captured {
+    /// The first 20 packets, one a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} frames at {}", self.frames.len(), self.place)?;
+        for frame in self.frames.iter().take(20) {
+            writeln!(f, "  {frame}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! TCP and UDP: an echo server in every pod and on every node, and its clients. The server first tells
+//! the client which source address it sees, so that a probe also shows what happened to that.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::Endpoint;
+
+/// TCP and UDP port of the echo servers.
+pub const ECHO_PORT: u16 = 7777;
+/// A probe that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A TCP and a UDP echo server at an endpoint's address; dropping it ends both.
+#[derive(Debug)]
+pub struct EchoServer {
+    stop: Arc<AtomicBool>,
+    tcp: TcpListener,
+    udp: Arc<UdpSocket>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl EchoServer {
+    /// Starts it. It is bound to the endpoint's one address: replies of a UDP server on a node would
+    /// otherwise carry the source that the route to the client prefers.
+    ///
+    /// # Errors
+    /// If the ports cannot be bound.
+    pub fn start(endpoint: &dyn Endpoint) -> Result<Self> {
+        let address = SocketAddr::new(endpoint.address(), ECHO_PORT);
+        let (tcp, udp) = endpoint
+            .netns()
+            .run(|| io::Result::Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?)))?
+            .with_context(|| format!("echo server at {address} on {}", endpoint.name()))?;
+        let (stop, udp) = (Arc::new(AtomicBool::new(false)), Arc::new(udp));
+        let listener = tcp.try_clone()?;
+        let (stop_tcp, stop_udp, socket) = (Arc::clone(&stop), Arc::clone(&stop), Arc::clone(&udp));
+        let threads = vec![
+            thread::spawn(move || serve_tcp(&listener, &stop_tcp)),
+            thread::spawn(move || serve_udp(&socket, &stop_udp)),
+        ];
+        Ok(Self { stop, tcp, udp, threads })
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes a thread that waits in accept or recv; the error that UDP gives all the same is no news.
+        for socket in [self.tcp.as_raw_fd(), self.udp.as_raw_fd()] {
+            let _ = nix::sys::socket::shutdown(socket, nix::sys::socket::Shutdown::Both);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((stream, peer)) = listener.accept() {
+            // A client that gives up half-way is the client's failure: it reports it.
+            let _ = serve_connection(stream, peer.ip());
+        }
+    }
+}
+
+fn serve_connection(mut stream: TcpStream, peer: IpAddr) -> io::Result<()> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.write_all(header(peer).as_bytes())?;
+    let mut buffer = [0; 65536];
+    loop {
+        let length = stream.read(&mut buffer)?;
+        if length == 0 {
+            return stream.shutdown(Shutdown::Write);
+        }
+        stream.write_all(&buffer[..length])?;
+    }
+}
+
+fn serve_udp(socket: &UdpSocket, stop: &AtomicBool) {
+    let mut buffer = [0; 65536];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let mut reply = header(peer.ip()).into_bytes();
+            reply.extend_from_slice(&buffer[..length]);
+            let _ = socket.send_to(&reply, peer);
+        }
+    }
+}
+
+fn header(peer: IpAddr) -> String {
+    format!("{peer}\n")
+}
+
+/// What the other side saw of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The source address that it came from.
+    pub source: IpAddr,
+}
+
+/// Opens a TCP connection, sends this many bytes (65536 at most) and checks that they come back.
+///
+/// # Errors
+/// If the connection fails or is not done within 3 seconds, or other bytes come back.
+pub fn tcp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen> {
+    let address = SocketAddr::new(to.address(), ECHO_PORT);
+    let payload = payload(bytes);
+    let exchange = || -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.write_all(&payload)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        Ok(received)
+    };
+    let what = || format!("TCP from {} to {} ({address}), {bytes} bytes", from.name(), to.name());
+    let received = from.netns().run(exchange)?.with_context(what)?;
+    check(&received, &payload).with_context(what)
+}
+
+/// Sends one UDP datagram with this many bytes and checks that it comes back. It is not repeated: one
+/// lost packet is a failure.
+///
+/// # Errors
+/// If nothing comes back within 3 seconds, or something else.
+pub fn udp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen> {
+    let address = SocketAddr::new(to.address(), ECHO_PORT);
+    let payload = payload(bytes);
+    let exchange = || -> io::Result<Vec<u8>> {
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.connect(address)?;
+        socket.send(&payload)?;
+        let mut received = vec![0; 65536];
+        let length = socket.recv(&mut received)?;
+        received.truncate(length);
+        Ok(received)
+    };
+    let what = || format!("UDP from {} to {} ({address}), {bytes} bytes", from.name(), to.name());
+    let received = from.netns().run(exchange)?.with_context(what)?;
+    check(&received, &payload).with_context(what)
+}
+
+/// Bytes that are not all alike, so that a piece in the wrong place is noticed.
+fn payload(bytes: usize) -> Vec<u8> {
+    (0..=250_u8).cycle().take(bytes).collect()
+}
+
+fn check(received: &[u8], sent: &[u8]) -> Result<Seen> {
+    let end = received.iter().position(|byte| *byte == b'\n').context("no answer")?;
+    let source = std::str::from_utf8(&received[..end])?.parse()?;
+    let echoed = &received[end + 1..];
+    ensure!(echoed == sent, "{} bytes came back, which are not the {} sent", echoed.len(), sent.len());
+    Ok(Seen { source })
+}

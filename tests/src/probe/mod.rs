@@ -1,0 +1,12 @@
+//! Probes: packets from one endpoint to another, and what came back.
+
+mod echo;
+mod icmp;
+mod iperf;
+mod ping;
+mod series;
+
+pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, udp};
+pub use iperf::{Throughput, throughput};
+pub use ping::{Answer, Fragmentation, Ping, traceroute};
+pub use series::{Series, SeriesReport};

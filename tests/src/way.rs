@@ -1,0 +1,133 @@
+//! The way that packets take from one endpoint to another: what the cluster state demands, and what the
+//! sender's counters show.
+
+use std::{fmt, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use node_ebpf_common::{Hook, Outcome};
+
+use crate::{
+    agent::{Agents, Counters},
+    lab::{Endpoint, Lab},
+    probe::Ping,
+    state::{Encapsulation, NonAdjacent},
+};
+
+/// How packets leave the sender's node, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// They stay on the node.
+    Local,
+    /// To the next hop as they are.
+    Direct,
+    /// To the next hop with an IPIP header.
+    Ipip,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Local => "local",
+            Self::Direct => "direct",
+            Self::Ipip => "ipip",
+        })
+    }
+}
+
+/// The way that this encapsulation demands between two endpoints, one of them a pod; none if there must
+/// be none.
+///
+/// # Errors
+/// If an endpoint's node is not in the lab.
+pub fn demanded(
+    lab: &Lab,
+    encapsulation: Encapsulation,
+    from: &dyn Endpoint,
+    to: &dyn Endpoint,
+) -> Result<Option<Way>> {
+    if from.node() == to.node() {
+        return Ok(Some(Way::Local));
+    }
+    let adjacent = lab.node(from.node())?.subnet() == lab.node(to.node())?.subnet();
+    Ok(match (encapsulation, adjacent) {
+        (Encapsulation::Always, _) => Some(Way::Ipip),
+        (Encapsulation::Never(_) | Encapsulation::CrossSubnet, true) => Some(Way::Direct),
+        (Encapsulation::CrossSubnet | Encapsulation::Never(NonAdjacent::Ipip), false) => Some(Way::Ipip),
+        (Encapsulation::Never(NonAdjacent::Refuse), false) => None,
+    })
+}
+
+/// Pings twice, and reads from the counters of the sender's node which way the second request went (the
+/// first resolves neighbours). Returns the round-trip time, too.
+///
+/// # Errors
+/// If there is no reply, no agent to ask, or the counters do not show one clear way.
+pub fn observed(agents: &Agents, from: &dyn Endpoint, to: &dyn Endpoint) -> Result<(Way, Duration)> {
+    let agent = agents.get(from.node())?;
+    let ping = Ping::to(to.address())?;
+    ping.expect_reply(from)?;
+    let before = agent.counters()?;
+    let rtt = ping.expect_reply(from)?;
+    let counted = agent.counters()?.since(&before)?;
+    let way = if from.is_pod() { way_of_pod(&counted) } else { way_of_host(&counted) };
+    match way {
+        Some(way) => Ok((way, rtt)),
+        None => bail!("from {} to {}: the counters show no clear way:\n{counted}", from.name(), to.name()),
+    }
+}
+
+/// What a pod sends is counted at from-pod; a reply from its own node's host passes no program.
+fn way_of_pod(counted: &Counters) -> Option<Way> {
+    let ways = [
+        (Outcome::Local, Way::Local),
+        (Outcome::StackHost, Way::Local),
+        (Outcome::Direct, Way::Direct),
+        (Outcome::Ipip, Way::Ipip),
+    ];
+    let mut seen = ways.iter().filter(|(outcome, _)| counted.packets(Hook::FromPod, *outcome) > 0);
+    let (_, way) = seen.next()?;
+    seen.next().is_none().then_some(*way)
+}
+
+/// What a host sends to another node is counted at to-uplink; of what it sends to its own pods, the
+/// reply is counted at from-pod.
+fn way_of_host(counted: &Counters) -> Option<Way> {
+    let ipip = counted.packets(Hook::ToUplink, Outcome::Ipip);
+    let direct = counted.packets(Hook::ToUplink, Outcome::StackRouted);
+    let local = counted.packets(Hook::FromPod, Outcome::StackHost);
+    match (local > 0, direct > 0, ipip > 0) {
+        (true, false, false) => Some(Way::Local),
+        (false, true, false) => Some(Way::Direct),
+        (false, false, true) => Some(Way::Ipip),
+        _ => None,
+    }
+}
+
+/// Every pair of endpoints in which at least one is a pod, in both directions.
+#[must_use]
+pub fn pairs(lab: &Lab) -> Vec<(&dyn Endpoint, &dyn Endpoint)> {
+    let endpoints = lab.endpoints();
+    let all = endpoints.iter().flat_map(|from| endpoints.iter().map(move |to| (*from, *to)));
+    all.filter(|(from, to)| from.name() != to.name() && (from.is_pod() || to.is_pod())).collect()
+}
+
+/// Checks that the way observed is the one demanded.
+///
+/// # Errors
+/// If it is another, or there is none.
+pub fn expect(
+    lab: &Lab,
+    agents: &Agents,
+    encapsulation: Encapsulation,
+    (from, to): (&dyn Endpoint, &dyn Endpoint),
+) -> Result<()> {
+    let demanded = demanded(lab, encapsulation, from, to)?;
+    let (observed, _) = observed(agents, from, to)?;
+    ensure!(
+        demanded == Some(observed),
+        "from {} to {}: {observed} instead of {demanded:?}",
+        from.name(),
+        to.name()
+    );
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What is on the wire, seen by captures.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Result, bail, ensure};
+use tests::{
+    Failure,
+    agent::Settings,
+    capture::{Capture, Captured, Keep, Packet},
+    lab::{Endpoint, Lab, Node, Topology},
+    probe::{self, Ping},
+    state::{Encapsulation, State},
+    story,
+};
+
+/// Packets of one conversation, captured at the uplinks of both ends.
+struct Conversation {
+    near: Captured,
+    far: Captured,
+    pods: (Ipv4Addr, Ipv4Addr),
+}
+
+impl Conversation {
+    /// Lets two endpoints talk over ICMP, TCP and UDP.
+    fn hold(lab: &Lab, from: &dyn Endpoint, to: &dyn Endpoint) -> Result<Self> {
+        Ping::to(to.address())?.expect_reply(from)?;
+        let near = Capture::start(lab.node(from.node())?.netns(), Node::UPLINK, Keep::Whole)?;
+        let far = Capture::start(lab.node(to.node())?.netns(), Node::UPLINK, Keep::Whole)?;
+        Ping::to(to.address())?.expect_reply(from)?;
+        let source = probe::tcp(from, to, 3000)?.source;
+        probe::udp(from, to, 500)?;
+        Ok(Self { near: near.stop()?, far: far.stop()?, pods: (v4(source)?, v4(to.address())?) })
+    }
+
+    /// Its packets, first at the sender's uplink, then at the receiver's.
+    fn packets(&self) -> Result<[Vec<Packet>; 2]> {
+        let mine = |captured: &Captured| {
+            captured
+                .packets()
+                .filter(|packet| packet.is_between(self.pods.0, self.pods.1))
+                .collect::<Vec<_>>()
+        };
+        let (near, far) = (mine(&self.near), mine(&self.far));
+        for (packets, captured) in [(&near, &self.near), (&far, &self.far)] {
+            ensure!(packets.len() >= 10, "too few packets: {captured}");
+            for protocol in [1, 6, 17] {
+                ensure!(
+                    packets.iter().any(|packet| packet.inner().protocol == protocol),
+                    "no protocol {protocol}: {captured}"
+                );
+            }
+        }
+        Ok([near, far])
+    }
+}
+
+fn v4(address: IpAddr) -> Result<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => bail!("{address} is not IPv4"),
+    }
+}
+
+#[test]
+fn direct_packets_carry_the_next_hops_mac_and_no_other_header() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let (a1, a2) = (lab.node("a1")?, lab.node("a2")?);
+        let macs = (a1.netns().mac(Node::UPLINK)?, a2.netns().mac(Node::UPLINK)?);
+        for from in [lab.pod("a1-0")? as &dyn Endpoint, a1] {
+            let conversation = Conversation::hold(lab, from, lab.pod("a2-0")?)?;
+            for packet in conversation.packets()?.iter().flatten() {
+                ensure!(!packet.is_encapsulated(), "{packet:?}");
+                let forth = packet.inner().source == conversation.pods.0;
+                let expected = if forth { macs } else { (macs.1, macs.0) };
+                ensure!((packet.from_mac, packet.to_mac) == expected, "{packet:?}");
+                // One hop for a pod's packets, none for the host's own.
+                let ttl = if forth && !from.is_pod() { 64 } else { 63 };
+                ensure!(packet.inner().ttl == ttl, "{packet:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn encapsulated_packets_have_one_outer_header_between_nodes() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let (a1, b1) = (lab.node("a1")?, lab.node("b1")?);
+        let router_mac = lab.router().mac(&Lab::router_interface(a1.subnet()))?;
+        for from in [lab.pod("a1-0")? as &dyn Endpoint, a1] {
+            let conversation = Conversation::hold(lab, from, lab.pod("b1-0")?)?;
+            let [near, far] = conversation.packets()?;
+            for packet in near.iter().chain(&far) {
+                ensure!(packet.headers.len() == 2 && packet.outer().length == 20, "{packet:?}");
+                ensure!(packet.outer().total == packet.inner().total + 20, "{packet:?}");
+                ensure!(packet.outer().dont_fragment == packet.inner().dont_fragment, "{packet:?}");
+                let forth = packet.inner().source == conversation.pods.0;
+                let (source, destination) = if forth { (a1, b1) } else { (b1, a1) };
+                ensure!(IpAddr::V4(packet.outer().source) == source.address(), "{packet:?}");
+                ensure!(IpAddr::V4(packet.outer().destination) == destination.address(), "{packet:?}");
+            }
+            let mut sent = near.iter().filter(|packet| packet.outgoing);
+            ensure!(sent.all(|packet| packet.to_mac == router_mac), "{}", conversation.near);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_through_the_tunnel_stays_in_large_segments() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let from = lab.pod("a1-0")?;
+        let direct = probe::throughput(from, lab.pod("a2-0")?, 2)?;
+        let capture = Capture::start(lab.node("a1")?.netns(), Node::UPLINK, Keep::Headers)?;
+        let ipip = probe::throughput(from, lab.pod("b1-0")?, 2)?;
+        let captured = capture.stop()?;
+        println!(
+            "one TCP stream: direct {:.2} Gbit/s, ipip {:.2} Gbit/s, ratio {:.2}; retransmits {} and {}",
+            direct.bits_per_second / 1e9,
+            ipip.bits_per_second / 1e9,
+            ipip.bits_per_second / direct.bits_per_second,
+            direct.retransmits,
+            ipip.retransmits
+        );
+        let sent: Vec<_> = captured.packets().filter(|packet| packet.outgoing).collect();
+        ensure!(sent.iter().all(Packet::is_encapsulated), "something left without an outer header");
+        let bytes: usize = sent.iter().map(|packet| packet.length).sum();
+        let mean = bytes / sent.len().max(1);
+        ensure!(mean > 8000, "packets of {mean} bytes on average: segmentation is not left to the device");
+        for (name, result) in [("direct", direct), ("ipip", ipip)] {
+            ensure!(result.bytes > 50_000_000, "{name}: {result:?}");
+            ensure!(result.longest_stall.as_millis() < 500, "{name} stalls: {result:?}");
+            let segments = result.bytes / 1400;
+            ensure!(result.retransmits * 100 <= segments, "{name}: more than 1 % retransmitted: {result:?}");
+        }
+        Ok(())
+    })
+}
