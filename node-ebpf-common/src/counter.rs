@@ -15,7 +15,7 @@ pub struct Counter {
 pub const OUTCOMES_PER_HOOK: u32 = 48;
 
 /// Slots in the counters map.
-pub const COUNTERS: u32 = OUTCOMES_PER_HOOK * Hook::ALL.len() as u32;
+pub const COUNTERS: u32 = OUTCOMES_PER_HOOK * Hook::COUNT;
 
 /// Where the counters map holds this hook's outcome.
 #[inline(always)]

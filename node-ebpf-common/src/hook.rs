@@ -11,8 +11,11 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+
     /// Every hook, in the order of the counters map.
-    pub const ALL: [Self; 3] = [Self::FromPod, Self::FromUplink, Self::ToUplink];
+    pub const ALL: [Self; Self::COUNT as usize] = [Self::FromPod, Self::FromUplink, Self::ToUplink];
 
     /// The one name it has everywhere: CLI, metrics, docs, pins.
     #[must_use]

@@ -65,6 +65,21 @@ mod tests {
         }
     }
 
+    /// Invariant 6: every count has one name everywhere; the documentation lists them all, in order.
+    #[test]
+    fn invariant_6_the_documentation_lists_every_outcome() {
+        let page = include_str!("../../docs/datapath.md");
+        let mut rest = page.split_once("| outcome | ending | meaning |").unwrap().1.lines().skip(2);
+        for outcome in Outcome::ALL {
+            let (label, ending) = (outcome.label(), outcome.ending().label());
+            let row = rest.next().unwrap_or_default();
+            let parts: [&str; 3] = [label, ending, outcome.meaning()];
+            let mut cells = row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
+            assert!(parts.iter().all(|part| cells.next() == Some(part)), "docs/datapath.md: {label}: {row}");
+        }
+        assert_eq!(rest.next(), None, "docs/datapath.md lists an outcome that does not exist");
+    }
+
     /// Invariant 7: a size that changes is a new layout. Whoever changes a number here must raise
     /// `LAYOUT_VERSION` with it. Sizes are also free of padding, which aya's `Pod` asks for.
     #[test]

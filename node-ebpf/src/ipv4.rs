@@ -2,7 +2,7 @@
 
 use network_types::ip::Ipv4Hdr;
 
-use crate::{Family, Header, Outcome, Packet, PacketMut, checksum};
+use crate::{Family, Header, Outcome, Packet, PacketMut, checksum, packet::bytes};
 
 /// The IPv4 family.
 pub enum V4 {}
@@ -29,13 +29,13 @@ impl Family for V4 {
         let total = u32::from(u16::from_be_bytes(raw.tot_len));
         let largest = match packet.segment_size() {
             0 => {
-                let room = packet.len().saturating_sub(offset as u32);
-                if total < length as u32 || total > room {
+                let room = packet.len().saturating_sub(bytes(offset));
+                if total < bytes(length) || total > room {
                     return Err(Outcome::DropMalformed);
                 }
                 total
             }
-            segment => largest_segment(packet, offset + length, raw.proto, length as u32, segment),
+            segment => largest_segment(packet, offset + length, raw.proto, bytes(length), segment),
         };
         Ok(Header {
             source: raw.src_addr,

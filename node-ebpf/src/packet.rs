@@ -5,6 +5,13 @@ use network_types::eth::EthHdr;
 /// Length of the Ethernet header: where the network header begins.
 pub const ETHERNET_LENGTH: usize = EthHdr::LEN;
 
+/// A length or offset within a packet as the kernel counts them. Packets are far shorter than 4 GiB.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "lengths within a packet fit 32 bits")]
+pub const fn bytes(length: usize) -> u32 {
+    length as u32
+}
+
 /// A packet that can be read.
 pub trait Packet {
     /// Copies a value out of the packet, or `None` if it reaches beyond what can be read. `T` must be

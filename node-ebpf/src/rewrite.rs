@@ -3,7 +3,9 @@
 use network_types::ip::Ipv4Hdr;
 use node_ebpf_common::NextHop;
 
-use crate::{ETHERNET_LENGTH, Family, Header, Outcome, PacketMut, checksum, decide::Congestion};
+use crate::{
+    ETHERNET_LENGTH, Family, Header, Outcome, PacketMut, checksum, decide::Congestion, packet::bytes,
+};
 
 /// IANA protocol number of IPv4 in IP (RFC 2003).
 pub const PROTOCOL_IPIP: u8 = 4;
@@ -26,7 +28,7 @@ pub fn outer_v4<F: Family>(
     via: &NextHop,
     identification: u16,
 ) -> [u8; 20] {
-    let total = u16::try_from(inner_length + OUTER_LENGTH as u32).unwrap_or(0).to_be_bytes();
+    let total = u16::try_from(inner_length + bytes(OUTER_LENGTH)).unwrap_or(0).to_be_bytes();
     let (id, fragments) =
         if inner.dont_fragment { ([0, 0], 0x40) } else { (identification.to_be_bytes(), 0) };
     let source = via.tunnel_source.v4_bytes();

@@ -1,6 +1,8 @@
 //! Decisions on the host, against plain tables: the same code that the BPF programs run, without root.
 //! The program tests (crate `tests`) check the same on the real object.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::HashMap;
 
 use node_ebpf::{

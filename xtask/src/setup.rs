@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::{self, Privilege};
 use crate::toolchain::discover::{set_library_path, unpacked_root};
-use crate::toolchain::{self, RUST_PACKAGES, linker_install_arguments, llvm_prefix};
+use crate::toolchain::{self, LINKER_LLVM_VARIABLE, RUST_PACKAGES, linker_install_arguments, llvm_prefix};
 use plan::{Observed, PROGRAMS, Plan, Step};
 
 /// What `cargo xtask setup` takes.
@@ -34,8 +34,9 @@ const ROUNDS: usize = 4;
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let privilege = Privilege::detect();
     if arguments.check {
-        let plan = plan::plan(&observe(), false);
-        report(&plan, privilege)?;
+        let observed = observe();
+        let plan = plan::plan(&observed, false);
+        report(&observed, &plan, privilege)?;
         let limits = tell_limits(privilege);
         if !plan.is_empty() || limits {
             bail!("something is missing; see above");
@@ -109,14 +110,18 @@ fn observe() -> Observed {
 }
 
 /// Says what is missing and what would be done.
-fn report(plan: &Plan, privilege: Privilege) -> anyhow::Result<()> {
+fn report(observed: &Observed, plan: &Plan, privilege: Privilege) -> anyhow::Result<()> {
     if plan.is_empty() {
         println!("everything is installed");
         println!("BPF toolchain: {}", toolchain::find()?.describe());
         return Ok(());
     }
-    if let Err(missing) = toolchain::find() {
+    if let Some(missing) = &observed.toolchain {
         print!("{missing}");
+    }
+    if !observed.programs.is_empty() {
+        let programs: Vec<_> = observed.programs.iter().copied().collect();
+        println!("programs that are not installed: {}", programs.join(", "));
     }
     println!("`cargo xtask setup` would start with:");
     for step in &plan.steps {
@@ -173,8 +178,10 @@ fn commands(step: &Step, privilege: Privilege) -> Vec<Command> {
         }
         Step::BuildLinker(llvm) => {
             let mut command = process::cargo();
-            let (name, value) = llvm_prefix(*llvm);
-            command.env(name, value).arg("install").args(linker_install_arguments(*llvm));
+            command
+                .env(LINKER_LLVM_VARIABLE, llvm_prefix(*llvm))
+                .arg("install")
+                .args(linker_install_arguments(*llvm));
             vec![command]
         }
     }

@@ -205,8 +205,8 @@ impl Missing {
         packages.extend(self.linker.map(llvm_package));
         let mut lines = vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))];
         lines.extend(self.linker.map(|llvm| {
-            let (name, value) = llvm_prefix(llvm);
-            format!("{name}={value} cargo install {}", linker_install_arguments(llvm).join(" "))
+            let arguments = linker_install_arguments(llvm).join(" ");
+            format!("{LINKER_LLVM_VARIABLE}={} cargo install {arguments}", llvm_prefix(llvm))
         }));
         lines
     }
@@ -217,9 +217,12 @@ pub fn llvm_package(llvm: u32) -> String {
     format!("llvm-{llvm}-dev")
 }
 
-/// The variable, and its value, that tells the build of a bpf-linker where Debian puts this LLVM.
-pub fn llvm_prefix(llvm: u32) -> (String, String) {
-    (format!("LLVM_SYS_{llvm}1_PREFIX"), format!("/usr/lib/llvm-{llvm}"))
+/// Tells the build of a bpf-linker where its LLVM is.
+pub const LINKER_LLVM_VARIABLE: &str = "LLVM_PREFIX";
+
+/// Where Debian puts the LLVM of this major version.
+pub fn llvm_prefix(llvm: u32) -> String {
+    format!("/usr/lib/llvm-{llvm}")
 }
 
 /// The arguments of `cargo install` that build a bpf-linker with this LLVM.

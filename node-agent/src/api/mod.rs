@@ -10,7 +10,7 @@ mod types;
 mod tests;
 
 pub use client::{AskError, ask};
-pub use server::{Call, Server, ServerError, bind};
+pub use server::{Call, bind};
 pub use status::{
     AttachmentRow, MapRow, ObjectCounts, PendingChange, ReconcileStatus, RouteCounts, SourceStatus, Status,
 };

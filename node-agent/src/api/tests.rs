@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::*;
+use super::{server::ServerError, *};
 use crate::config::ProgramLog;
 
 fn folder() -> (TempDir, PathBuf) {

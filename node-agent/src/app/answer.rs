@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use node_ebpf_common::{
-    LAYOUT_VERSION, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, map_name,
+    LAYOUT_VERSION, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
 };
 
 use super::App;
@@ -45,9 +45,12 @@ impl App {
     }
 
     fn counters(&mut self) -> Result<Response, String> {
-        let readings = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
-        let rows = readings.iter().map(|one| CounterRow::new(one.hook, one.outcome, one.counter));
-        Ok(Response::Counters(rows.collect()))
+        let counters = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
+        let counter = |hook, outcome| {
+            let index = usize::try_from(counter_index(hook, outcome)).unwrap_or(usize::MAX);
+            counters.get(index).copied().unwrap_or_default()
+        };
+        Ok(Response::Counters(CounterRow::all(counter)))
     }
 
     fn set_program_log(&mut self, level: ProgramLog) -> Result<Response, String> {

@@ -8,23 +8,11 @@ use aya::{
 };
 use ipnet::Ipv4Net;
 use node_ebpf_common::{
-    Counter, Endpoint, Hook, MAX_NEXT_HOPS, NextHop, NextHopKind, Outcome, Route, Settings, counter_index,
-    map_name,
+    COUNTERS, Counter, Endpoint, MAX_NEXT_HOPS, NextHop, NextHopKind, Route, Settings, map_name,
 };
 
 use super::DatapathError;
 use crate::model::Prefix;
-
-/// One outcome of one hook, summed over all CPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CounterReading {
-    /// The hook.
-    pub hook: Hook,
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Packets and bytes.
-    pub counter: Counter,
-}
 
 /// The maps of a loaded object.
 pub struct Maps<'e>(pub &'e mut Ebpf);
@@ -160,25 +148,20 @@ impl<'e> Maps<'e> {
         self.settings_map()?.set(0, settings, 0).map_err(failed(map_name::SETTINGS, "set entry 0"))
     }
 
-    /// Every outcome of every hook.
-    pub fn counters(&mut self) -> Result<Vec<CounterReading>, DatapathError> {
+    /// Every counter, summed over all CPUs, at its [`node_ebpf_common::counter_index`].
+    pub fn counters(&mut self) -> Result<Vec<Counter>, DatapathError> {
         let name = map_name::COUNTERS;
         let map = self.map(name)?;
         let array: PerCpuArray<_, Counter> =
             (&*map).try_into().map_err(failed(name, "find a per-CPU array"))?;
-        let mut readings = Vec::new();
-        for hook in Hook::ALL {
-            for outcome in Outcome::ALL {
-                let index = counter_index(hook, outcome);
-                let each = array.get(&index, 0).map_err(failed(name, format!("read entry {index}")))?;
-                let counter = each.iter().fold(Counter::default(), |sum, cpu| Counter {
-                    packets: sum.packets + cpu.packets,
-                    bytes: sum.bytes + cpu.bytes,
-                });
-                readings.push(CounterReading { hook, outcome, counter });
-            }
-        }
-        Ok(readings)
+        let sum = |index| {
+            let each = array.get(&index, 0).map_err(failed(name, format!("read entry {index}")))?;
+            Ok(each.iter().fold(Counter::default(), |sum, cpu| Counter {
+                packets: sum.packets + cpu.packets,
+                bytes: sum.bytes + cpu.bytes,
+            }))
+        };
+        (0..COUNTERS).map(sum).collect()
     }
 }
 

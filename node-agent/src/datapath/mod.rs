@@ -21,9 +21,8 @@ use std::{
 
 pub use attach::Method;
 pub use error::DatapathError;
-pub use maps::CounterReading;
 use maps::Maps;
-use node_ebpf_common::{Hook, NextHop, Route};
+use node_ebpf_common::{Counter, Hook, NextHop, Route};
 pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
@@ -103,11 +102,11 @@ impl BpfDatapath {
         self.programs.id(hook)
     }
 
-    /// Every outcome of every hook.
+    /// Every counter, summed over all CPUs, at its [`node_ebpf_common::counter_index`].
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn counters(&mut self) -> Result<Vec<CounterReading>, DatapathError> {
+    pub fn counters(&mut self) -> Result<Vec<Counter>, DatapathError> {
         self.maps().counters()
     }
 

@@ -20,16 +20,6 @@ use crate::model::{HostChange, KernelRoute, Prefix};
 const IN_FLIGHT: usize = 256;
 
 impl Host {
-    /// Makes one change. Making it a second time is no error.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel refuses; the error names the object and what to do.
-    pub async fn apply(&self, change: &HostChange) -> Result<(), HostError> {
-        let mut results = self.apply_all(std::slice::from_ref(change)).await?;
-        results.pop().unwrap_or(Ok(()))
-    }
-
     /// Makes changes in their order, many at a time on their way to the kernel. One result for each change,
     /// at its place: one that fails does not stop the others.
     ///

@@ -2,7 +2,7 @@
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkMessage},
+    link::{AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
 };
 
 use crate::model::Link;
@@ -23,6 +23,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
         mtu: 0,
         mac: [0; 6],
         loopback: flags.contains(LinkFlags::Loopback),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         forwarding_v4: false,
         proxy_arp: false,
     };
@@ -71,12 +72,16 @@ mod tests {
         let mut config = InetDevConf::default();
         config.forwarding = 1;
         config.proxy_arp = 1;
-        let decoded = decode_link(&message(vec![
+        let RouteNetlinkMessage::NewLink(mut message) = message(vec![
             LinkAttribute::IfName("veth-web-0".to_owned()),
             LinkAttribute::Mtu(1480),
             LinkAttribute::Address(vec![0xee; 6]),
             LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![AfSpecInet::DevConf(config)])]),
-        ]));
+        ]) else {
+            unreachable!("made above")
+        };
+        message.header.link_layer_type = LinkLayerType::Ether;
+        let decoded = decode_link(&RouteNetlinkMessage::NewLink(message));
         let expected = Link {
             index: 7,
             name: "veth-web-0".to_owned(),
@@ -84,6 +89,7 @@ mod tests {
             mtu: 1480,
             mac: [0xee; 6],
             loopback: false,
+            ethernet: true,
             forwarding_v4: true,
             proxy_arp: true,
         };
@@ -98,6 +104,7 @@ mod tests {
         ]));
         let link = decoded.unwrap();
         assert_eq!((link.mac, link.forwarding_v4, link.proxy_arp), ([0; 6], false, false));
+        assert!(!link.ethernet);
     }
 
     #[test]

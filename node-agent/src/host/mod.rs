@@ -15,7 +15,6 @@ mod sysctl;
 mod watch;
 
 pub use error::HostError;
-pub use neighbour::Neighbour;
 pub use watch::{HostChanged, HostWatch};
 
 use sysctl::Sysctls;

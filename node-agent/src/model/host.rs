@@ -47,6 +47,8 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Whether it is a loopback (`IFF_LOOPBACK`).
     pub loopback: bool,
+    /// Whether its frames have an Ethernet header (`ARPHRD_ETHER`), which the programs take for granted.
+    pub ethernet: bool,
     /// Whether IPv4 packets that come in here are forwarded (`net.ipv4.conf.NAME.forwarding`).
     pub forwarding_v4: bool,
     /// Whether the host answers ARP requests here for what it has a route to (`net.ipv4.conf.NAME.proxy_arp`).

@@ -17,6 +17,4 @@ pub use host_change::{AddressChange, HostChange, RouteChange, Setting};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
 pub use prefix::{Prefix, PrefixError};
-pub use wanted::{
-    Attachment, HostRouteKey, NextHopKey, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute,
-};
+pub use wanted::{Attachment, NextHopKey, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute};

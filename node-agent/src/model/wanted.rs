@@ -88,14 +88,11 @@ pub struct Attachment {
     pub hook: Hook,
 }
 
-/// What identifies a route of ours in the kernel's main table.
-pub type HostRouteKey = Prefix;
-
 /// What the kernel's tables should hold of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WantedHost {
-    /// Routes with our protocol number.
-    pub routes: BTreeMap<HostRouteKey, KernelRoute>,
+    /// Routes with our protocol number, by destination.
+    pub routes: BTreeMap<Prefix, KernelRoute>,
     /// Addresses on the loopback, labelled as ours: source of what the host sends to remote pods.
     pub addresses: BTreeSet<OwnAddress>,
     /// Local pods' interfaces, which need `proxy_arp` and `forwarding`.

@@ -139,7 +139,7 @@ pub enum MapChange {
 
 impl MapChange {
     /// Whether it takes something away.
-    #[must_use]
+    #[cfg(test)]
     pub fn is_deletion(&self) -> bool {
         match self {
             Self::Detach(_)

@@ -5,8 +5,7 @@ mod driver;
 mod host_plan;
 
 pub use datapath_plan::{
-    AttachmentPoint, AttachmentState, DatapathPlan, Exhausted, MapChange, ObservedDatapath, PlanOptions,
-    plan as plan_datapath,
+    AttachmentPoint, AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan as plan_datapath,
 };
-pub use driver::{Pass, Pending, Reconciler, Report};
-pub use host_plan::{HostConflict, HostPlan, plan as plan_host};
+pub use driver::{Pass, Reconciler, Report};
+pub use host_plan::plan as plan_host;

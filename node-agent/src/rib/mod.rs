@@ -17,7 +17,7 @@ mod table;
 pub use address::address_of;
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use problem::{Problem, ProblemKind};
-pub use resolve::{Path, ResolveSettings, Resolved, resolve};
+pub use resolve::{ResolveSettings, Resolved, resolve};
 pub use select::{Candidate, Loser, OwnNode, Role, Selection, select};
 pub use table::{SourceStatus, Table};
 

@@ -45,7 +45,7 @@ fn with_header(skb: &mut Skb<'_>, act: impl FnOnce(&mut Skb<'_>, &Header<V4>) ->
 #[inline(always)]
 const fn verdict(outcome: Outcome) -> i32 {
     match outcome.ending() {
-        Ending::Dropped => TC_ACT_SHOT as i32,
+        Ending::Dropped => TC_ACT_SHOT,
         Ending::Stack | Ending::Forwarded => TC_ACT_UNSPEC,
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::{fs, io};
 
 use super::discover::set_library_path;
-use super::{Core, TARGET, Toolchain};
+use super::{Core, TARGET, Toolchain, llvm_prefix};
 
 /// The object's file name.
 pub const OBJECT: &str = "node-ebpf.o";
@@ -53,7 +53,7 @@ impl Toolchain {
         let built = folder.join(TARGET).join("bpf").join("node-ebpf");
         let (object, bytes) = if release {
             let stripped = folder.join(format!("node-ebpf.{}.stripped", std::process::id()));
-            let source = if strip(&built, &stripped)? { &stripped } else { &built };
+            let source = if self.strip(&built, &stripped)? { &stripped } else { &built };
             let bytes = fs::read(source);
             // It is there only if something was stripped.
             let _ = fs::remove_file(&stripped);
@@ -94,6 +94,25 @@ impl Toolchain {
         set_library_path(&mut command, self.compiler.origin);
         command
     }
+
+    /// Copies an object without its DWARF; false, and no copy, if this machine has no objcopy that knows BPF.
+    fn strip(&self, from: &Path, to: &Path) -> Result<bool, BuildError> {
+        let debian = PathBuf::from(llvm_prefix(self.compiler.llvm));
+        let mut candidates = vec![(debian.join("bin/llvm-objcopy"), debian.join("lib"))];
+        // Every toolchain of rustup brings one, which needs the toolchain's libraries.
+        if let Some(rustup) =
+            env::var_os("CARGO").as_deref().map(Path::new).and_then(|cargo| cargo.parent()?.parent())
+        {
+            let programs = rustup.join(format!("lib/rustlib/{ARCH}-unknown-linux-gnu/bin"));
+            candidates.push((programs.join("rust-objcopy"), rustup.join("lib")));
+        }
+        let Some((objcopy, libraries)) = candidates.into_iter().find(|(program, _)| program.is_file()) else {
+            return Ok(false);
+        };
+        let mut command = Command::new(objcopy);
+        command.arg("--strip-debug").arg(from).arg(to).env("LD_LIBRARY_PATH", libraries);
+        run(command).map(|()| true)
+    }
 }
 
 /// Whether the nested cargo inherits an environment variable: everything but what tells cargo and rustc what to
@@ -115,26 +134,6 @@ pub(super) fn is_kept(variable: &str) -> bool {
         ["HOST", "TARGET", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "OUT_DIR"];
     let starts = |names: &[&str]| names.iter().any(|name| variable.starts_with(name));
     starts(&KEPT) || !(starts(&REMOVED) || OF_BUILD_SCRIPTS.contains(&variable))
-}
-
-/// Copies an object without its DWARF; false, and no copy, if this machine has no llvm-objcopy.
-fn strip(from: &Path, to: &Path) -> Result<bool, BuildError> {
-    let Some((objcopy, library_path)) = objcopy() else { return Ok(false) };
-    let mut command = Command::new(objcopy);
-    command.arg("--strip-debug").arg(from).arg(to).env("LD_LIBRARY_PATH", library_path);
-    run(command).map(|()| true)
-}
-
-/// An objcopy that knows BPF, and the folder of its libraries: Debian's or the one every rustup toolchain brings.
-fn objcopy() -> Option<(PathBuf, PathBuf)> {
-    let debian = PathBuf::from("/usr/lib/llvm-22");
-    let rustup = env::var_os("CARGO").map(PathBuf::from)?.parent()?.parent()?.to_owned();
-    let host = format!("{ARCH}-unknown-linux-gnu");
-    let candidates = [
-        (debian.join("bin/llvm-objcopy"), debian.join("lib")),
-        (rustup.join("lib/rustlib").join(host).join("bin/rust-objcopy"), rustup.join("lib")),
-    ];
-    candidates.into_iter().find(|(program, _)| program.is_file())
 }
 
 /// Runs a command with its output on our standard error: cargo reads a build script's standard output.

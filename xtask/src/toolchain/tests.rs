@@ -59,7 +59,7 @@ fn what_is_missing_is_named_with_the_commands_that_install_it() {
     for part in [
         "cargo xtask setup",
         "sudo apt-get install --no-install-recommends rustc-web libstd-rust-web-dev-bpf llvm-22-dev\n",
-        "LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
+        "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked \
          --no-default-features --features llvm-22\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");

@@ -19,6 +19,7 @@ fn link(index: u32, name: &str) -> Link {
         mtu: 1500,
         mac: [2, 0, 0, 0, 0, 1],
         loopback: name == "lo",
+        ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
     }

@@ -70,6 +70,9 @@ impl Resolver<'_> {
         if link.loopback || holds_own || uplinks.contains_key(&link.index) {
             return Err(format!("interface {interface} of pod {name} is the host's loopback or uplink"));
         }
+        if !link.ethernet {
+            return Err(format!("interface {interface} of pod {name} is no Ethernet interface"));
+        }
         if link.up { Ok(link) } else { Err(format!("interface {interface} of pod {name} is down")) }
     }
 }

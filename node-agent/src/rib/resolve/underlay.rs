@@ -42,6 +42,8 @@ pub(super) enum NoHop {
     NoLink(Prefix, u32),
     #[error("the kernel's route {0} leads through {1}, which is down")]
     Down(Prefix, String),
+    #[error("the kernel's route {0} leads through {1}, which is no Ethernet interface")]
+    NotEthernet(Prefix, String),
     #[error("the gateway {1} of the kernel's route {0} is of another address family")]
     OtherFamily(Prefix, IpAddr),
 }
@@ -79,6 +81,9 @@ impl<'a> Underlay<'a> {
         let link = self.link(index).ok_or(NoHop::NoLink(prefix, index))?;
         if !link.up {
             return Err(NoHop::Down(prefix, link.name.clone()));
+        }
+        if !link.ethernet {
+            return Err(NoHop::NotEthernet(prefix, link.name.clone()));
         }
         if let Some(gateway) = route.gateway.filter(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
             return Err(NoHop::OtherFamily(prefix, gateway));

@@ -14,8 +14,8 @@ impl Resolver<'_> {
                     let text = format!("interface {name} does not exist (have: {have}): it is no uplink");
                     self.problem(ProblemKind::UplinkUnusable, text);
                 }
-                Some(link) if link.loopback => {
-                    let text = format!("interface {name} is the loopback: it is no uplink");
+                Some(link) if !link.ethernet => {
+                    let text = format!("interface {name} is no Ethernet interface: it is no uplink");
                     self.problem(ProblemKind::UplinkUnusable, text);
                 }
                 Some(link) => {
@@ -49,7 +49,7 @@ impl Resolver<'_> {
         let links = holders.iter().chain(&in_use).filter(|index| !pods.contains(index));
         links
             .filter_map(|index| self.underlay.link(*index))
-            .filter(|link| !link.loopback)
+            .filter(|link| link.ethernet)
             .map(|link| (link.index, link.name.clone()))
             .collect()
     }

@@ -27,9 +27,10 @@ fn a_local_pod_is_reached_by_its_interface() {
 #[test]
 fn a_pod_without_a_usable_interface_is_told_and_stays_unassigned() {
     type Change = fn(&mut HostView);
-    let cases: [(&str, Change, &str); 5] = [
+    let cases: [(&str, Change, &str); 6] = [
         ("veth-gone", |_| {}, "interface veth-gone of pod default/web does not exist"),
         ("veth-web", |view| view.links[2].up = false, "interface veth-web of pod default/web is down"),
+        ("veth-web", |view| view.links[2].ethernet = false, "veth-web of pod default/web is no Ethernet"),
         ("eth0", |_| {}, "loopback or uplink"),
         ("lo", |_| {}, "loopback or uplink"),
         ("veth-web", |view| view.links[2].loopback = true, "loopback or uplink"),
@@ -120,7 +121,7 @@ fn configured_uplinks_are_taken_as_they_are_named() {
     assert_one_problem(
         &configured(&["eth0", "lo"], &[]),
         ProblemKind::UplinkUnusable,
-        &["lo is the loopback"],
+        &["lo is no Ethernet interface"],
     );
 
     let elsewhere = configured(&["eth1"], &[]);
@@ -130,4 +131,14 @@ fn configured_uplinks_are_taken_as_they_are_named() {
 
     let pod_on_uplink = configured(&["eth0", "eth1"], &[Pod { interface: "eth1".into(), ..web() }]);
     assert_one_problem(&pod_on_uplink, ProblemKind::PodInterfaceUnusable, &["eth1 of pod default/web"]);
+}
+
+/// The programs take an Ethernet header for granted: through a tunnel they would cut into the packet.
+#[test]
+fn nodes_behind_an_interface_without_ethernet_frames_are_told_and_not_routed() {
+    let mut view = host();
+    view.links.iter_mut().filter(|link| link.index == ETH0).for_each(|link| link.ethernet = false);
+    let resolved = resolved_on(&view, &nodes()[..2], &[]);
+    assert_one_problem(&resolved, ProblemKind::NoRouteToNode, &["eth0, which is no Ethernet interface"]);
+    assert_eq!(uplinks(&resolved), [""; 0]);
 }
