@@ -1,16 +1,19 @@
 //! What is on the wire, seen by captures.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::{Result, bail, ensure};
 use tests::{
     Failure,
     agent::Settings,
     capture::{Capture, Captured, Keep, Packet},
-    lab::{Endpoint, Lab, Node, Topology},
-    probe::{self, Ping},
+    lab::{Endpoint, Lab, Node, Pod, Topology},
+    probe::{self, Ping, Throughput},
     state::{Encapsulation, State},
-    story,
+    story, wait,
 };
 
 /// Packets of one conversation, captured at the uplinks of both ends.
@@ -111,31 +114,50 @@ fn encapsulated_packets_have_one_outer_header_between_nodes() -> Result<(), Fail
 #[test]
 fn a_stream_through_the_tunnel_stays_in_large_segments() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
-        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
-        let from = lab.pod("a1-0")?;
-        let direct = probe::throughput(from, lab.pod("a2-0")?, 2)?;
-        let capture = Capture::start(lab.node("a1")?.netns(), Node::UPLINK, Keep::Headers)?;
-        let ipip = probe::throughput(from, lab.pod("b1-0")?, 2)?;
-        let captured = capture.stop()?;
+        let state = State::of(lab, Encapsulation::CrossSubnet);
+        agents.start(lab, &Settings::default(), &state)?;
+        let (from, to) = (lab.pod("a1-0")?, lab.pod("a2-0")?);
+        let direct = stream(lab, from, to, false)?;
+        stream(lab, from, lab.pod("b1-0")?, true)?;
+        // The same way with a header: the only difference is the encapsulation.
+        agents.apply(&state.with_encapsulation(Encapsulation::Always))?;
+        for (node, address) in [("a1", to.address()), ("a2", from.address())] {
+            let agent = agents.get(node)?;
+            wait::until(&format!("{node} to encapsulate"), Duration::from_secs(1), || {
+                Ok(agent.json(&["lookup", &address.to_string()])?["kind"] == "ipip")
+            })?;
+        }
+        let ipip = stream(lab, from, to, true)?;
         println!(
-            "one TCP stream: direct {:.2} Gbit/s, ipip {:.2} Gbit/s, ratio {:.2}; retransmits {} and {}",
+            "one TCP stream from a1-0 to a2-0: direct {:.2} Gbit/s, ipip {:.2} Gbit/s, ratio {:.2}; retransmits {} \
+             and {}",
             direct.bits_per_second / 1e9,
             ipip.bits_per_second / 1e9,
             ipip.bits_per_second / direct.bits_per_second,
             direct.retransmits,
             ipip.retransmits
         );
-        let sent: Vec<_> = captured.packets().filter(|packet| packet.outgoing).collect();
-        ensure!(sent.iter().all(Packet::is_encapsulated), "something left without an outer header");
-        let bytes: usize = sent.iter().map(|packet| packet.length).sum();
-        let mean = bytes / sent.len().max(1);
-        ensure!(mean > 8000, "packets of {mean} bytes on average: segmentation is not left to the device");
-        for (name, result) in [("direct", direct), ("ipip", ipip)] {
-            ensure!(result.bytes > 50_000_000, "{name}: {result:?}");
-            ensure!(result.longest_stall.as_millis() < 500, "{name} stalls: {result:?}");
-            let segments = result.bytes / 1400;
-            ensure!(result.retransmits * 100 <= segments, "{name}: more than 1 % retransmitted: {result:?}");
-        }
         Ok(())
     })
+}
+
+/// Transfers for a second, and checks at the sender's uplink that large segments leave in the right form.
+fn stream(lab: &Lab, from: &Pod, to: &Pod, encapsulated: bool) -> Result<Throughput> {
+    let capture = Capture::start(lab.node(from.node())?.netns(), Node::UPLINK, Keep::Headers)?;
+    let result = probe::throughput(from, to, 1)?;
+    let captured = capture.stop()?;
+    let way = format!("{} to {}, encapsulated: {encapsulated}", from.name(), to.name());
+    let (source, destination) = (v4(from.address())?, v4(to.address())?);
+    let mut sent = captured.packets().filter(|packet| packet.outgoing).collect::<Vec<_>>();
+    sent.retain(|packet| packet.is_between(source, destination));
+    ensure!(sent.iter().all(|packet| packet.is_encapsulated() == encapsulated), "{way}: {captured}");
+    let bytes: usize = sent.iter().map(|packet| packet.length).sum();
+    let mean = bytes / sent.len().max(1);
+    ensure!(mean > 8000, "{way}: packets of {mean} bytes on average, so segmentation is not put off");
+    ensure!(result.bytes > 20_000_000, "{way}: {result:?}");
+    ensure!(result.longest_stall.as_millis() < 500, "{way} stalls: {result:?}");
+    // On a busy machine queues overflow now and then; broken segmentation loses a large part.
+    let segments = result.bytes / 1400;
+    ensure!(result.retransmits * 50 <= segments, "{way}: more than 2 % retransmitted: {result:?}");
+    Ok(result)
 }

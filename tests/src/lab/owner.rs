@@ -148,9 +148,17 @@ fn age(path: &Path) -> Option<Duration> {
 fn owner_line(pid: u32) -> Result<String> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    // The command's name, in parentheses, may hold spaces; the start time is the 20th field behind it.
-    let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
-    Ok(format!("{pid} {}", start.with_context(|| format!("{path} has no start time"))?))
+    let start = start_time(&stat).with_context(|| format!("{path} shows no running process"))?;
+    Ok(format!("{pid} {start}"))
+}
+
+/// The start time in a line of /proc/PID/stat; none for a process that has ended and waits for its parent
+/// to notice, which in a container without an init may be for ever.
+fn start_time(stat: &str) -> Option<&str> {
+    // The command's name, in parentheses, may hold spaces and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<_> = rest.split_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") { None } else { fields.get(19).copied() }
 }
 
 #[cfg(test)]
@@ -164,5 +172,13 @@ mod tests {
         assert!(!is_alive(&format!("{} 1", process::id())));
         assert!(!is_alive("4194305 1"), "above the largest process id");
         assert!(!is_alive("nonsense"));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_has_no_start_time() {
+        let stat = |state: &str| format!("7 (a (b) c) {state} {} 4711 0", ["1"; 18].join(" "));
+        assert_eq!(start_time(&stat("S")), Some("4711"));
+        assert_eq!(start_time(&stat("Z")), None);
+        assert_eq!(start_time("7 (cut) S 1"), None);
     }
 }
