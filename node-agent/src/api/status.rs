@@ -22,7 +22,7 @@ pub struct Status {
     pub layout_version: u32,
     /// How long the agent has been running.
     pub uptime_seconds: u64,
-    /// Whether every source has told everything it had at its start.
+    /// Whether every source has told everything it had at its start, and a pass was made with all of it.
     pub synced: bool,
     /// Where the facts come from.
     pub sources: Vec<SourceStatus>,

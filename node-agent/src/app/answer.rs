@@ -70,7 +70,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             layout_version: LAYOUT_VERSION,
             uptime_seconds: self.started.elapsed().as_secs(),
-            synced: self.table.ready() && report.passes > 0 && report.pending.is_empty(),
+            synced: self.settled,
             sources: self.sources(),
             encapsulation: self.selection.cluster.encapsulation,
             host_address: own.and_then(|own| own.host_addresses.first().copied()),

@@ -9,12 +9,14 @@ use crate::config::{LogFilterError, log_filter};
 /// Target of the BPF programs' messages. What they send is decided where they are loaded, so the agent's
 /// own filter lets all of it through.
 const PROGRAMS: &str = "node_ebpf=trace";
+/// The loader tells of every relocation, thousands of lines: only to who asks for it by name.
+const LOADER: &str = "aya_obj=info";
 
 /// Changes the filter of the running log.
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
 
 fn filter(text: &str) -> Result<EnvFilter, LogFilterError> {
-    log_filter(&format!("{text},{PROGRAMS}"))
+    log_filter(&format!("{LOADER},{text},{PROGRAMS}"))
 }
 
 /// Starts the log.

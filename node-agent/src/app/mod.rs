@@ -53,6 +53,8 @@ struct App {
     /// Problems that have been logged and are still there.
     known_problems: BTreeSet<String>,
     started: Instant,
+    /// Whether a pass has been made with all that the sources have.
+    settled: bool,
     /// When the next pass is due.
     due: Instant,
     /// When everything is read back the next time.
@@ -101,6 +103,7 @@ impl App {
             selection: Selection::default(),
             resolved: Resolved { hold: true, ..Resolved::default() },
             known_problems: BTreeSet::new(),
+            settled: false,
             started: now,
             due: now + config.audit_interval,
             audit: now + config.audit_interval,
@@ -164,13 +167,14 @@ impl App {
         let settings =
             ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
         self.resolved = resolve(&self.selection, &self.view, &settings);
-        if self.table.ready() {
+        self.settled = self.table.ready();
+        if self.settled {
             self.log_problems();
         }
         if self.resolved.hold {
             return;
         }
-        let pass = Pass { allow_delete: self.table.ready(), audit };
+        let pass = Pass { allow_delete: self.settled, audit };
         self.reconciler.pass(&self.resolved.wanted, &self.view, pass).await;
         if let Some(retry) = self.reconciler.report().retry_after() {
             self.due = self.due.min(Instant::now() + retry);

@@ -72,7 +72,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits until `node-agent status` says that it is synced.
+    /// Waits until `node-agent status` says that it is synced and has nothing left to do.
     ///
     /// # Errors
     /// If it ends, or is not ready in time.
@@ -82,7 +82,9 @@ impl Agent {
             if let Some(status) = self.process.as_mut().map(Background::exited).transpose()?.flatten() {
                 bail!("the agent on {name} has ended ({status}):\n{}", log_tail(&self.node, 20));
             }
-            Ok(self.status().is_ok_and(|status| status["synced"] == Value::Bool(true)))
+            let nothing_pending =
+                |status: &Value| status["reconcile"]["pending"].as_array().is_some_and(Vec::is_empty);
+            Ok(self.status().is_ok_and(|status| status["synced"] == true && nothing_pending(&status)))
         })?;
         Ok(())
     }
