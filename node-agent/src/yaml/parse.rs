@@ -67,7 +67,6 @@ pub fn parse<T: DeserializeOwned, D: From<Structure>>(text: &str, file: &str) ->
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
-        emit_comments: false,
         // The size of the file is bounded where it is read; the defaults for the number of nodes would
         // stop at some twenty thousand pods. Depth and alias limits stay.
         budget: serde_saphyr::budget! { max_events: usize::MAX, max_nodes: usize::MAX },
