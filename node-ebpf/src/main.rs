@@ -13,7 +13,7 @@ mod bpf {
 }
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use aya_log_ebpf::{debug, trace};
+use aya_log_ebpf::{log, macro_support::Level};
 use bpf::{act, maps, skb::Skb};
 use node_ebpf::Outcome;
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
@@ -54,19 +54,12 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn finish(ctx: &TcContext, hook: Hook, length: u32, done: act::Done) -> i32 {
     maps::count(hook, done.outcome, length);
-    if done.outcome.ending() == Ending::Dropped {
-        debug!(
+    if done.outcome != Outcome::StackOtherProtocol {
+        // One message for both levels: its code is what old kernels' verifiers take longest for.
+        let level = if done.outcome.ending() == Ending::Dropped { Level::Debug } else { Level::Trace };
+        log!(
             ctx,
-            "{} {} {:i} -> {:i} {} bytes",
-            hook.label(),
-            done.outcome.label(),
-            done.source,
-            done.destination,
-            length
-        );
-    } else if done.outcome != Outcome::StackOtherProtocol {
-        trace!(
-            ctx,
+            level,
             "{} {} {:i} -> {:i} {} bytes",
             hook.label(),
             done.outcome.label(),

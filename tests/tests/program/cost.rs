@@ -11,12 +11,17 @@ use crate::{packet::Frame, rig::*};
 fn log_messages_cost_nothing_when_off() {
     let translated = |level: u8, hook| {
         let mut rig = Rig::with_log_level(level);
-        rig.program(hook).info().expect("info").size_translated().expect("size") / 8
+        let info = rig.program(hook).info().expect("info");
+        let verified = info.verified_instruction_count().unwrap_or_default();
+        println!("{} at log level {level}: the verifier looked at {verified}", hook.label());
+        // It gives up at 1,000,000, and those of older kernels look at several times as many.
+        assert!(verified < 250_000, "{} is too much for old verifiers: {verified}", hook.label());
+        info.size_translated().expect("size") / 8
     };
     for hook in Hook::ALL {
         let (off, debug, trace) = (translated(0, hook), translated(4, hook), translated(5, hook));
-        println!("{}: {off} instructions; with debug messages {debug}, with trace {trace}", hook.label());
-        assert!(off < debug && debug < trace);
+        println!("{}: {off} instructions, {trace} with log messages", hook.label());
+        assert!(off < debug && debug <= trace);
         assert!(off < 1_500, "{} has grown to {off} instructions", hook.label());
     }
 }
