@@ -55,14 +55,15 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
 fn finish(ctx: &TcContext, hook: Hook, length: u32, done: act::Done) -> i32 {
     maps::count(hook, done.outcome, length);
     if done.outcome != Outcome::StackOtherProtocol {
-        // One message for both levels: its code is what old kernels' verifiers take longest for.
+        // Numbers, which the agent turns into names: with strings of many lengths the verifier would have
+        // to follow each of them through the whole message.
         let level = if done.outcome.ending() == Ending::Dropped { Level::Debug } else { Level::Trace };
         log!(
             ctx,
             level,
             "{} {} {:i} -> {:i} {} bytes",
-            hook.label(),
-            done.outcome.label(),
+            hook as u32,
+            done.outcome as u32,
             done.source,
             done.destination,
             length
