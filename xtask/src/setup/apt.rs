@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn candidates_are_read_from_the_policy() {
         let policy = "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n  Version table:\n     \
-                      1.96.0+dfsg1-1~deb12u2 500\n        500 http://deb.debian.org/debian bookworm/main\n\
+                      1.96.0+dfsg1-1~deb12u2 500\n        500 http://mirror.example/debian bookworm/main\n\
                       rustup:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n\
                       llvm-22-dev:\n  Installed: 1:22.1.8\n  Candidate: 1:22.1.8\n";
         let expected = [("llvm-22-dev", "1:22.1.8", true), ("rustc-web", "1.96.0+dfsg1-1~deb12u2", false)];
