@@ -85,9 +85,10 @@ impl<'c> Skb<'c> {
     /// Makes the headers readable if they are not in the packet's linear part yet.
     #[inline(always)]
     pub fn pull_headers(&mut self) {
-        if self.ctx.data() + HEADERS as usize > self.ctx.data_end() {
-            // A packet may be shorter than this; what is missing shows when it is read.
-            let _ = self.ctx.pull_data(HEADERS.min(self.frame_length()));
+        // A packet may be shorter than this; what is missing then shows when it is read.
+        let wanted = HEADERS.min(self.frame_length());
+        if self.ctx.data() + wanted as usize > self.ctx.data_end() {
+            let _ = self.ctx.pull_data(wanted);
         }
     }
 
