@@ -8,14 +8,18 @@ pub enum Hook {
     FromUplink = 1,
     /// tc egress of an uplink: what the host's stack sends.
     ToUplink = 2,
+    /// tc egress of the host side of a pod's veth: what the host's stack delivers to the pod. (What the
+    /// programs deliver goes straight to the other side.)
+    ToPod = 3,
 }
 
 impl Hook {
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 
     /// Every hook, in the order of the counters map.
-    pub const ALL: [Self; Self::COUNT as usize] = [Self::FromPod, Self::FromUplink, Self::ToUplink];
+    pub const ALL: [Self; Self::COUNT as usize] =
+        [Self::FromPod, Self::FromUplink, Self::ToUplink, Self::ToPod];
 
     /// The one name it has everywhere: CLI, metrics, docs, pins.
     #[must_use]
@@ -24,6 +28,7 @@ impl Hook {
             Self::FromPod => "from-pod",
             Self::FromUplink => "from-uplink",
             Self::ToUplink => "to-uplink",
+            Self::ToPod => "to-pod",
         }
     }
 
@@ -34,12 +39,13 @@ impl Hook {
             Self::FromPod => "from_pod",
             Self::FromUplink => "from_uplink",
             Self::ToUplink => "to_uplink",
+            Self::ToPod => "to_pod",
         }
     }
 
     /// Whether the program is attached to ingress (otherwise to egress).
     #[must_use]
     pub const fn is_ingress(self) -> bool {
-        !matches!(self, Self::ToUplink)
+        !matches!(self, Self::ToUplink | Self::ToPod)
     }
 }

@@ -1,5 +1,5 @@
 /// Version of everything pinned. Part of the pin path, so that a map of another layout is never opened.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Prefixes that the routes map of one address family may hold. The trie allocates as it fills.
 pub const MAX_ROUTES: u32 = 1 << 20;
@@ -10,15 +10,24 @@ pub const MAX_NEXT_HOPS: u32 = 16_384;
 /// Local pods' interfaces.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 
+/// Flows of each address family that netfilter translates (Services). The least recently used goes first.
+pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
+
 /// Bit of `skb->mark` that says "from-pod has routed this packet": to-uplink clears it and lets the
 /// packet go. It lives only between the two programs of one host. kube-proxy uses 0x4000 and 0x8000,
 /// Calico the upper 16 bits, Cilium 0x0f00.
 pub const MARK_FORWARDED: u32 = 0x0000_0020;
 
+/// Bit of `skb->mark` that says "a program gave this to the stack because its destination is no pod". If
+/// it then leaves for a pod all the same, netfilter has translated it, as kube-proxy does for Services.
+pub const MARK_NOT_FOR_POD: u32 = 0x0000_0040;
+
 /// Names of the maps: of the symbol in the object and of the pin.
 pub mod map_name {
     /// IPv4 routes: LPM trie of prefix → [`crate::Route`].
     pub const ROUTES_V4: &str = "ROUTES_V4";
+    /// IPv6 routes, likewise.
+    pub const ROUTES_V6: &str = "ROUTES_V6";
     /// Array of [`crate::NextHop`].
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
     /// Hash of interface index → [`crate::Endpoint`].
@@ -28,6 +37,13 @@ pub mod map_name {
     /// Per-CPU array of [`crate::Counter`], indexed by [`crate::counter_index`].
     pub const COUNTERS: &str = "COUNTERS";
 
+    /// IPv4 flows that netfilter translates: LRU hash of [`crate::Flow`] → time of its first packet in
+    /// nanoseconds since boot.
+    pub const TRANSLATED_V4: &str = "TRANSLATED_V4";
+    /// IPv6 flows, likewise.
+    pub const TRANSLATED_V6: &str = "TRANSLATED_V6";
+
     /// Every map that is pinned.
-    pub const ALL: [&str; 5] = [ROUTES_V4, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS];
+    pub const ALL: [&str; 8] =
+        [ROUTES_V4, ROUTES_V6, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS, TRANSLATED_V4, TRANSLATED_V6];
 }

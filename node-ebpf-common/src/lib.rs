@@ -8,6 +8,7 @@
 mod address;
 mod counter;
 mod endpoint;
+mod flow;
 mod hook;
 mod layout;
 mod next_hop;
@@ -18,8 +19,12 @@ mod settings;
 pub use address::Address;
 pub use counter::{COUNTERS, Counter, OUTCOMES_PER_HOOK, counter_index};
 pub use endpoint::{Endpoint, SourceCheck};
+pub use flow::Flow;
 pub use hook::Hook;
-pub use layout::{LAYOUT_VERSION, MARK_FORWARDED, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, map_name};
+pub use layout::{
+    LAYOUT_VERSION, MARK_FORWARDED, MARK_NOT_FOR_POD, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
+    MAX_TRANSLATED_FLOWS, map_name,
+};
 pub use next_hop::{NextHop, NextHopKind};
 pub use outcome::{Ending, Outcome};
 pub use route::Route;
@@ -35,6 +40,8 @@ mod user {
     unsafe impl aya::Pod for crate::Counter {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Endpoint {}
+    // SAFETY: as above.
+    unsafe impl<A: aya::Pod> aya::Pod for crate::Flow<A> {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::NextHop {}
     // SAFETY: as above.
@@ -83,14 +90,16 @@ mod tests {
     /// Invariant 7: a size that changes is a new layout. Whoever changes a number here must raise
     /// `LAYOUT_VERSION` with it. Sizes are also free of padding, which aya's `Pod` asks for.
     #[test]
-    fn layout_version_1_has_these_sizes() {
-        assert_eq!(LAYOUT_VERSION, 1);
+    fn layout_version_2_has_these_sizes() {
+        assert_eq!(LAYOUT_VERSION, 2);
         assert_eq!(size_of::<Route>(), 4 + 4);
         assert_eq!(size_of::<NextHop>(), 8 + 4 + 4 + 3 * 16 + 4 + 6 + 6);
         assert_eq!(size_of::<Endpoint>(), 2 * 16 + 4 + 4);
         assert_eq!(size_of::<Settings>(), 2 * 16);
         assert_eq!(size_of::<Counter>(), 16);
-        assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 3 * 48));
+        assert_eq!((size_of::<Flow<[u8; 4]>>(), size_of::<Flow<[u8; 16]>>()), (2 * 4 + 8, 2 * 16 + 8));
+        assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 4 * 48));
+        assert_eq!(MAX_TRANSLATED_FLOWS, 131_072);
     }
 
     #[test]
@@ -98,5 +107,8 @@ mod tests {
         let address = Address::from_v4([10, 0, 1, 11]);
         assert_eq!(address.0[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
         assert_eq!(address.v4_bytes(), [10, 0, 1, 11]);
+        assert!(address.is_v4() && address.is(&Address::from_v4([10, 0, 1, 11])));
+        let other = Address::from_v6([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 10, 0, 1, 11]);
+        assert!(!other.is_v4() && !other.is(&address) && !Address::NONE.is_v4());
     }
 }

@@ -15,9 +15,10 @@ pub struct NextHop {
     pub kind: u32,
     /// Index of the interface to leave through.
     pub interface: u32,
-    /// The on-link neighbour to send to: the node itself, or the gateway on the way to it.
+    /// The on-link neighbour to send to: the node itself, or the gateway on the way to it. May be IPv6
+    /// for IPv4 packets.
     pub gateway: Address,
-    /// This node's address: source of the outer header.
+    /// This node's address: source of the outer header, which is IPv4 or IPv6 as the destination is.
     pub tunnel_source: Address,
     /// The remote node's address: destination of the outer header, and the only source from which
     /// encapsulated packets of its prefixes are accepted. Filled for unencapsulated nodes as well.
@@ -41,7 +42,8 @@ pub enum NextHopKind {
     LocalPod = 1,
     /// A remote node, reached through `gateway` without encapsulation.
     Direct = 2,
-    /// A remote node, reached through `gateway` with an IPIP header (RFC 2003).
+    /// A remote node, reached through `gateway` with an outer IP header: 4in4 (RFC 2003), 6in4 (RFC 4213),
+    /// 4in6 or 6in6 (RFC 2473).
     Ipip = 3,
     /// This node itself: the stack delivers.
     Host = 4,

@@ -84,4 +84,6 @@ outcomes! {
     DropTooBig = 22, "drop-too-big", Dropped, "does not fit the path MTU once encapsulated";
     DropCongestionMark = 23, "drop-congestion-mark", Dropped, "outer header says congestion, inner cannot carry it (RFC 6040)";
     DropRewriteFailed = 24, "drop-rewrite-failed", Dropped, "the kernel refused to add or remove a header";
+    StackTranslated = 25, "stack-translated", Stack, "netfilter translates this flow (a Service): the stack sees all of it";
+    DropSpoofedUplinkSource = 26, "drop-spoofed-uplink-source", Dropped, "came in on an uplink from an address of this node's own";
 }
