@@ -3,7 +3,7 @@
 //! Every namespace starts as a fresh Debian host: forwarding off, no reverse-path filter. Links are made
 //! inside of the namespaces, so nothing is left outside of them.
 
-use std::{fmt::Write, fs, net::IpAddr, path::Path};
+use std::{fmt::Write, fs, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -13,7 +13,7 @@ use super::{
     host::{Endpoint, nth},
     router::build_router,
 };
-use crate::{command, family::Family, netns::Netns};
+use crate::{command, family::Family, netns::Netns, wait};
 
 /// The IPv4 gateway address inside of every Calico pod.
 const POD_GATEWAY: &str = "169.254.1.1";
@@ -46,7 +46,11 @@ pub(super) fn build(dir: &LabDir, topology: &Topology) -> Result<Built> {
     build_switch(dir, &switch, topology)?;
     build_router(&router, topology)?;
     let nodes = topology.nodes.iter().map(|plan| build_node(dir, plan)).collect::<Result<Vec<_>>>()?;
-    let pods = pods.iter().map(|plan| build_pod(dir, plan, topology.pod_mtu)).collect::<Result<_>>()?;
+    let pods = pods.iter().map(|plan| build_pod(dir, plan, topology.pod_mtu)).collect::<Result<Vec<_>>>()?;
+    if topology.has_v6() {
+        let hosts = nodes.iter().map(|node| &node.netns).chain(pods.iter().map(|pod| &pod.netns));
+        hosts.chain([&router]).try_for_each(settled)?;
+    }
     Ok(Built { switch, router, nodes, pods })
 }
 
@@ -65,6 +69,15 @@ fn pod_plans(node: &NodePlan) -> Vec<PodPlan> {
         addresses: node.pod_prefixes.iter().map(|prefix| nth(*prefix, FIRST_POD + number)).collect(),
     };
     (0..Topology::PODS_PER_NODE).map(plan).collect()
+}
+
+/// Waits until every IPv6 address can be used. Without duplicate address detection that is at once, but the kernel
+/// still leaves it to a worker.
+pub(super) fn settled(netns: &Netns) -> Result<()> {
+    wait::until("IPv6 addresses to be usable", Duration::from_secs(3), || {
+        Ok(netns.ip("-6 address show tentative")?.trim().is_empty())
+    })?;
+    Ok(())
 }
 
 pub(super) fn add_namespaces(dir: &LabDir, hosts: &[&str], v6: bool) -> Result<()> {

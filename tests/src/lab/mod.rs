@@ -140,6 +140,10 @@ impl Lab {
             build::PodPlan { name: build::next_pod_name(&self.pods, &node), node, addresses: vec![address] };
         build::add_namespaces(&self.dir, &[&plan.name], self.topology.has_v6())?;
         let pod = build::build_pod(&self.dir, &plan, self.topology.pod_mtu)?;
+        if self.topology.has_v6() {
+            build::settled(&pod.netns)?;
+            build::settled(&self.node(&pod.node)?.netns)?;
+        }
         self.echo_servers.push(EchoServer::start(&pod)?);
         self.pods.push(pod.clone());
         Ok(pod)
