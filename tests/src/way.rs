@@ -83,15 +83,23 @@ pub fn observed(agents: &Agents, from: &dyn Endpoint, to: &dyn Endpoint) -> Resu
     let agent = agents.get(from.node())?;
     let ping = Ping::to(to.address())?;
     ping.expect_reply(from)?;
-    let before = agent.counters()?;
-    let rtt = ping.expect_reply(from)?;
-    let counted = agent.counters()?.since(&before)?;
-    let way = if from.is_pod() { way_of_pod(&counted) } else { way_of_host(&counted) };
-    match way {
-        Some(way) => Ok((way, rtt)),
-        None => bail!("from {} to {}: the counters show no clear way:\n{counted}", from.name(), to.name()),
+    let mut unclear = String::new();
+    // The kernel's own packets are counted too: IPv6 neighbours are asked now and then whether they are still there.
+    for _ in 0..ATTEMPTS {
+        let before = agent.counters()?;
+        let rtt = ping.expect_reply(from)?;
+        let counted = agent.counters()?.since(&before)?;
+        let way = if from.is_pod() { way_of_pod(&counted) } else { way_of_host(&counted) };
+        match way {
+            Some(way) => return Ok((way, rtt)),
+            None => unclear = counted.to_string(),
+        }
     }
+    bail!("from {} to {}: the counters show no clear way:\n{unclear}", from.name(), to.address())
 }
+
+/// How often the counters are read before they are said not to show one clear way.
+const ATTEMPTS: u32 = 3;
 
 /// What a pod sends is counted at from-pod; a reply from its own node's host passes no program.
 fn way_of_pod(counted: &Counters) -> Option<Way> {
