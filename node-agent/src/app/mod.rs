@@ -5,7 +5,7 @@
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
 //!  audit timer ────────────────►│          pass (plan, apply)            └─► host (routes, sysctls)
-//!  SIGTERM ────────────────────►┘
+//!  SIGTERM ────────────────────►┘                                        (and nft, for masquerade)
 //! ```
 //!
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.

@@ -22,7 +22,7 @@ enum Step {
     Nothing,
     /// Read it back: it was made, but may have been flushed by someone since.
     Compare,
-    /// Make it anew.
+    /// Fill it.
     Set,
     /// It should not be there, and may be.
     Remove,
@@ -103,16 +103,34 @@ impl Masquerade {
             (Some(Made::Table { listing, .. }), Some(found)) if *listing == found => Ok((made, false)),
             _ => {
                 tracing::warn!("the nftables table {TABLE} is not as it was made: it is made anew");
-                self.set(table).await
+                self.replace(table).await
             }
         }
     }
 
+    /// Fills the table; replaces it where that is not enough.
     async fn set(&self, table: &MasqueradeTable) -> Result<(Option<Made>, bool), Failed> {
         let failed = failed("set");
-        self.nft.apply(&render::set(table)).await.map_err(&failed)?;
+        match self.nft.apply(&render::fill(table)).await {
+            Ok(()) => {}
+            // Something of this name is there that is not as ours would be.
+            Err(NftError::Refused(said)) => {
+                tracing::debug!("the nftables table {TABLE} cannot be filled: {said}");
+                return self.replace(table).await;
+            }
+            Err(error) => return Err(failed(error)),
+        }
         match self.nft.list().await.map_err(&failed)? {
-            Some(listing) => Ok((Some(Made::Table { table: table.clone(), listing }), true)),
+            Some(listing) if render::has_our_objects_only(&listing) => Ok((Some(made(table, listing)), true)),
+            _ => self.replace(table).await,
+        }
+    }
+
+    async fn replace(&self, table: &MasqueradeTable) -> Result<(Option<Made>, bool), Failed> {
+        let failed = failed("set");
+        self.nft.apply(&render::replace(table)).await.map_err(&failed)?;
+        match self.nft.list().await.map_err(&failed)? {
+            Some(listing) => Ok((Some(made(table, listing)), true)),
             None => Err(failed(NftError::Vanished)),
         }
     }
@@ -121,6 +139,10 @@ impl Masquerade {
         let removed = self.nft.remove().await.map_err(failed("remove"))?;
         Ok((Some(Made::Nothing), removed))
     }
+}
+
+fn made(table: &MasqueradeTable, listing: String) -> Made {
+    Made::Table { table: table.clone(), listing }
 }
 
 fn failed(what: &str) -> impl Fn(NftError) -> Failed {

@@ -41,22 +41,63 @@ const NEVER: &str = "\
 \t\tip6 daddr { fe80::/10, ff00::/8 } return
 ";
 
-/// One transaction that puts this table in place of whatever ours is: a packet meets the one or the
-/// other, never neither. The table is declared first because deleting what is not there is an error.
-pub(super) fn set(table: &MasqueradeTable) -> String {
-    let mut text = format!("table {TABLE} {{}}\ndelete table {TABLE}\ntable {TABLE} {{\n");
+/// Names of its sets, without the family's suffix.
+const LOCAL_PODS: &str = "local_pods";
+const CLUSTER: &str = "cluster";
+
+/// One transaction that fills the table anew, and makes what of it is not there. Chain and sets stay the
+/// same objects: a new flow meets the old content or the new. (Where they are replaced by others of their
+/// name, some flows meet neither: about one in 10,000 under load, see docs/datapath.md.)
+pub(super) fn fill(table: &MasqueradeTable) -> String {
+    let mut text = declaration(&MasqueradeTable::default(), "");
+    text += &format!("flush chain {TABLE} postrouting\n");
+    for name in set_names() {
+        text += &format!("flush set {TABLE} {name}\n");
+    }
+    text + &declaration(table, &rules())
+}
+
+/// One transaction that replaces the table with all that is in it, for one that cannot be filled, or in
+/// which there is more than is ours. Declared first, because deleting what is not there is an error.
+pub(super) fn replace(table: &MasqueradeTable) -> String {
+    format!("table {TABLE} {{}}\ndelete table {TABLE}\n{}", declaration(table, &rules()))
+}
+
+/// Whether a table that `nft` lists has our sets and our chain, and nothing else.
+pub(super) fn has_our_objects_only(listing: &str) -> bool {
+    let object = |line: &str| {
+        let line = line.strip_prefix('\t').filter(|line| !line.starts_with(['\t', '}']))?;
+        Some(line.split(" {").next().unwrap_or(line).to_owned())
+    };
+    let mut found: Vec<_> = listing.lines().filter_map(object).collect();
+    let mut ours: Vec<_> = set_names().map(|name| format!("set {name}")).collect();
+    ours.push("chain postrouting".to_owned());
+    found.sort();
+    ours.sort();
+    found == ours
+}
+
+fn set_names() -> impl Iterator<Item = String> {
+    FAMILIES.iter().flat_map(|family| [LOCAL_PODS, CLUSTER].map(|name| format!("{name}_{}", family.suffix)))
+}
+
+fn declaration(table: &MasqueradeTable, rules: &str) -> String {
+    let mut text = format!("table {TABLE} {{\n");
     for family in &FAMILIES {
-        text += &interval_set("local_pods", family, &table.local_pods);
-        text += &interval_set("cluster", family, &table.cluster);
+        text += &interval_set(LOCAL_PODS, family, &table.local_pods);
+        text += &interval_set(CLUSTER, family, &table.cluster);
     }
     text += "\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n";
-    text += NEVER;
+    text + rules + "\t}\n}\n"
+}
+
+fn rules() -> String {
+    let mut text = NEVER.to_owned();
     for Family { suffix, header, .. } in &FAMILIES {
         text += &format!(
-            "\t\t{header} saddr @local_pods_{suffix} {header} daddr != @cluster_{suffix} masquerade fully-random\n"
+            "\t\t{header} saddr @{LOCAL_PODS}_{suffix} {header} daddr != @{CLUSTER}_{suffix} masquerade fully-random\n"
         );
     }
-    text += "\t}\n}\n";
     text
 }
 

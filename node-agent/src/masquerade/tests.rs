@@ -43,13 +43,7 @@ fn only_this_nodes_pods_are_masqueraded_and_never_towards_the_cluster() {
     assert_eq!(of("b"), table(&["10.244.1.0/24", "10.245.0.0/24"], &cluster));
 }
 
-#[test]
-fn the_table_is_rendered_as_one_transaction() {
-    let both = table(&["10.244.1.0/24", "fd00:244::/64"], &["10.0.1.11/32", "10.244.0.0/16", "fd00::/16"]);
-    assert_eq!(
-        render::set(&both),
-        "table inet podroute {}
-delete table inet podroute
+const DECLARATION: &str = "\
 table inet podroute {
 \tset local_pods_v4 {
 \t\ttype ipv4_addr
@@ -80,15 +74,77 @@ table inet podroute {
 \t\tip6 saddr @local_pods_v6 ip6 daddr != @cluster_v6 masquerade fully-random
 \t}
 }
-"
-    );
+";
+
+fn both() -> MasqueradeTable {
+    table(&["10.244.1.0/24", "fd00:244::/64"], &["10.0.1.11/32", "10.244.0.0/16", "fd00::/16"])
+}
+
+#[test]
+fn a_replaced_table_is_deleted_and_declared() {
+    let expected = format!("table inet podroute {{}}\ndelete table inet podroute\n{DECLARATION}");
+    assert_eq!(render::replace(&both()), expected);
     assert_eq!(render::remove(), "delete table inet podroute\n");
+}
+
+/// What is in it goes only after all of it is there, and before what is to be in it comes.
+#[test]
+fn a_filled_table_keeps_its_chain_and_its_sets() {
+    let text = render::fill(&both());
+    let (declared, filled) = text.split_once("flush chain inet podroute postrouting\n").unwrap();
+    assert_eq!(declared.matches("\tset ").count(), 4, "{text}");
+    assert!(declared.contains("\tchain postrouting {\n\t\ttype nat hook postrouting"), "{text}");
+    assert!(!declared.contains("elements") && !declared.contains("masquerade"), "{text}");
+    assert_eq!(
+        filled,
+        format!(
+            "flush set inet podroute local_pods_v4\nflush set inet podroute cluster_v4\n\
+             flush set inet podroute local_pods_v6\nflush set inet podroute cluster_v6\n{DECLARATION}"
+        )
+    );
+    assert!(!text.contains("delete"), "{text}");
+}
+
+/// As nft 1.0.6 lists it with `--handle`.
+#[test]
+fn what_else_is_in_our_table_is_seen() {
+    let ours = "table inet podroute { # handle 4
+\tset local_pods_v4 { # handle 2
+\t\ttype ipv4_addr
+\t\tflags interval
+\t\telements = { 10.244.1.0/24 }
+\t}
+
+\tset cluster_v4 { # handle 3
+\t}
+
+\tset local_pods_v6 { # handle 4
+\t}
+
+\tset cluster_v6 { # handle 5
+\t\telements = { fd00::1,
+\t\t\t     fe80::/10 }
+\t}
+
+\tchain postrouting { # handle 1
+\t\ttype nat hook postrouting priority srcnat; policy accept;
+\t\tip saddr @local_pods_v4 ip daddr != @cluster_v4 masquerade fully-random # handle 6
+\t}
+}
+";
+    assert!(render::has_our_objects_only(ours));
+    let more = ours.replace("\tchain", "\tchain before { # handle 7\n\t}\n\tchain");
+    assert!(!render::has_our_objects_only(&more));
+    assert!(!render::has_our_objects_only(&ours.replace("cluster_v6", "cluster_v5")));
+    assert!(!render::has_our_objects_only(
+        &ours.replace("\tset local_pods_v4", "\tflags dormant\n\tset local_pods_v4")
+    ));
 }
 
 /// nft takes a list without elements for a mistake.
 #[test]
 fn a_family_without_prefixes_has_sets_without_elements() {
-    let text = render::set(&table(&["10.244.1.0/24"], &["10.244.1.0/24"]));
+    let text = render::replace(&table(&["10.244.1.0/24"], &["10.244.1.0/24"]));
     assert!(text.contains("set local_pods_v6 {\n\t\ttype ipv6_addr\n\t\tflags interval\n\t}\n"), "{text}");
     assert_eq!(text.matches("elements").count(), 2, "{text}");
 }
