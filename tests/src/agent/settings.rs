@@ -15,6 +15,10 @@ pub struct Settings {
     pub source_check: Option<&'static str>,
     /// `uplinks`.
     pub uplinks: Option<Vec<&'static str>>,
+    /// `masquerade`: `off` or `on`.
+    pub masquerade: Option<&'static str>,
+    /// `audit-interval`.
+    pub audit_interval: Option<&'static str>,
     /// `program-log`.
     pub program_log: Option<&'static str>,
 }
@@ -31,8 +35,13 @@ impl Settings {
         if let Some(uplinks) = &self.uplinks {
             writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
         }
-        let choices =
-            [("attach", self.attach), ("source-check", self.source_check), ("program-log", self.program_log)];
+        let choices = [
+            ("attach", self.attach),
+            ("source-check", self.source_check),
+            ("masquerade", self.masquerade),
+            ("audit-interval", self.audit_interval),
+            ("program-log", self.program_log),
+        ];
         for (key, value) in choices {
             if let Some(value) = value {
                 // Quoted: YAML 1.1 readers take a bare `off` for false.
