@@ -48,6 +48,8 @@ pub struct Config {
     pub attach: AttachMethod,
     /// Which source addresses pods may send from.
     pub source_check: SourceCheck,
+    /// Whether what pods send out of the cluster gets the node's address.
+    pub masquerade: bool,
     /// How often everything in place is compared with what should be.
     pub audit_interval: Duration,
     /// The agent's own log: a filter that [`log_filter`] accepts.
