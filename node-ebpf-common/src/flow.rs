@@ -1,5 +1,6 @@
 /// One transport flow as it crosses this node's programs: key of the maps of translated flows.
-/// `A` is the address: 4 or 16 bytes in network byte order.
+/// `A` is the address: 4 or 16 bytes in network byte order,
+/// held in words as they are in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flow<A> {
@@ -7,10 +8,10 @@ pub struct Flow<A> {
     pub local: A,
     /// Address of the other end.
     pub remote: A,
-    /// Port of the local end in network byte order. 0 for fragments and for protocols without ports.
-    pub local_port: [u8; 2],
+    /// Port of the local end, in network byte order as it is in memory. 0 for fragments and for protocols without ports.
+    pub local_port: u16,
     /// Port of the other end.
-    pub remote_port: [u8; 2],
+    pub remote_port: u16,
     /// IANA protocol number.
     pub protocol: u32,
 }
@@ -20,7 +21,7 @@ impl<A: Copy> Flow<A> {
     #[inline(always)]
     #[must_use]
     pub const fn without_ports(&self) -> Self {
-        Self { local_port: [0; 2], remote_port: [0; 2], ..*self }
+        Self { local_port: 0, remote_port: 0, ..*self }
     }
 
     /// The same flow seen from its other end.

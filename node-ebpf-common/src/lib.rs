@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(size_of::<Endpoint>(), 2 * 16 + 4 + 4);
         assert_eq!(size_of::<Settings>(), 2 * 16);
         assert_eq!(size_of::<Counter>(), 16);
-        assert_eq!((size_of::<Flow<[u8; 4]>>(), size_of::<Flow<[u8; 16]>>()), (2 * 4 + 8, 2 * 16 + 8));
+        assert_eq!((size_of::<Flow<u32>>(), size_of::<Flow<Address>>()), (2 * 4 + 8, 2 * 16 + 8));
         assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 4 * 48));
         assert_eq!(MAX_TRANSLATED_FLOWS, 131_072);
     }
@@ -105,10 +105,11 @@ mod tests {
     #[test]
     fn addresses_of_version_4_are_mapped() {
         let address = Address::from_v4([10, 0, 1, 11]);
-        assert_eq!(address.0[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        assert_eq!(address.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 1, 11]);
+        assert_eq!(Address::from_octets(address.octets()), address);
         assert_eq!(address.v4_bytes(), [10, 0, 1, 11]);
         assert!(address.is_v4() && address.is(&Address::from_v4([10, 0, 1, 11])));
-        let other = Address::from_v6([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 10, 0, 1, 11]);
+        let other = Address::from_octets([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 10, 0, 1, 11]);
         assert!(!other.is_v4() && !other.is(&address) && !Address::NONE.is_v4());
     }
 }

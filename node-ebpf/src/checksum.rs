@@ -12,29 +12,24 @@ pub const fn fold(sum: u32) -> u16 {
     }
 }
 
-/// The checksum field of an IPv4 header of 20 bytes, computed as if the field held zero.
+/// The checksum field of an IPv4 header without options, computed as if the field held zero. Words, and the
+/// checksum, are as they are in memory: the sum does not depend on the order of bytes (RFC 1071, section 2).
 #[inline(always)]
 #[must_use]
-pub fn of_header(header: &[u8; 20]) -> [u8; 2] {
-    let mut sum = 0_u32;
-    let mut at = 0;
-    while at < 20 {
-        if at != 10 {
-            sum += u32::from(u16::from_be_bytes([header[at], header[at + 1]]));
-        }
-        at += 2;
-    }
-    (!fold(sum)).to_be_bytes()
+pub fn of_header(header: &[u32; 5]) -> u16 {
+    // The checksum stands in the third word beside hops and protocol.
+    let [hops, protocol, _, _] = header[2].to_ne_bytes();
+    let halves = |word: u32| (word & 0xffff) + (word >> 16);
+    let third = u32::from(u16::from_ne_bytes([hops, protocol]));
+    !fold(halves(header[0]) + halves(header[1]) + third + halves(header[3]) + halves(header[4]))
 }
 
-/// The checksum after one 16-bit word changed from `old` to `new`: RFC 1624, equation 3.
+/// The checksum after one 16-bit word changed from `old` to `new`: RFC 1624, equation 3. All are as they
+/// are in memory.
 #[inline(always)]
 #[must_use]
-pub fn update(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
-    let sum = u32::from(!u16::from_be_bytes(checksum))
-        + u32::from(!u16::from_be_bytes(old))
-        + u32::from(u16::from_be_bytes(new));
-    (!fold(sum)).to_be_bytes()
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold(u32::from(!checksum) + u32::from(!old) + u32::from(new))
 }
 
 #[cfg(test)]
@@ -43,14 +38,19 @@ mod tests {
 
     use super::*;
 
+    fn words(bytes: [u8; 20]) -> [u32; 5] {
+        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        [word(0), word(4), word(8), word(12), word(16)]
+    }
+
     #[test]
     fn header_of_rfc_1071_style_example() {
         // A well-known example header; its checksum is b861.
-        let header = [
+        let header: [u8; 20] = [
             0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0x00, 0x01,
             0xc0, 0xa8, 0x00, 0xc7,
         ];
-        assert_eq!(of_header(&header), [0xb8, 0x61]);
+        assert_eq!(of_header(&words(header)).to_ne_bytes(), [0xb8, 0x61]);
     }
 
     proptest! {
@@ -60,12 +60,13 @@ mod tests {
         fn update_equals_recomputation(mut header: [u8; 20], word in 0_usize..10, new: [u8; 2]) {
             prop_assume!(word != 5);
             header[0] = 0x45;
-            let before = of_header(&header);
-            let old = [header[word * 2], header[word * 2 + 1]];
+            let before = of_header(&words(header));
+            let at = |header: &[u8; 20]| u16::from_ne_bytes([header[word * 2], header[word * 2 + 1]]);
+            let old = at(&header);
             header[word * 2] = if word == 0 { 0x45 } else { new[0] };
             header[word * 2 + 1] = new[1];
-            let now = [header[word * 2], header[word * 2 + 1]];
-            prop_assert_eq!(update(before, old, now), of_header(&header));
+            let now = at(&header);
+            prop_assert_eq!(update(before, old, now), of_header(&words(header)));
         }
     }
 }

@@ -1,14 +1,12 @@
 //! The tables a decision reads.
 
-use node_ebpf_common::{Endpoint, NextHop, Route, Settings};
+use node_ebpf_common::{Endpoint, Flow, NextHop, Route, Settings};
 
 use crate::Family;
 
-/// Forwarding information: in the kernel the BPF maps, in tests plain collections.
-pub trait Fib<F: Family> {
-    /// The route with the longest prefix that matches.
-    fn route(&self, address: F::Address) -> Option<Route>;
-
+/// What is known of next hops, of pods and of the node: in the kernel the BPF maps, in tests plain
+/// collections.
+pub trait Tables {
     /// The next-hop object at this index.
     fn next_hop(&self, index: u32) -> Option<&NextHop>;
 
@@ -17,13 +15,13 @@ pub trait Fib<F: Family> {
 
     /// The node itself.
     fn settings(&self) -> Option<&Settings>;
+}
 
-    /// Whether this is the endpoint's own first address of the family.
-    fn owns(&self, endpoint: &Endpoint, address: F::Address) -> bool;
+/// Forwarding information of one address family.
+pub trait Fib<F: Family>: Tables {
+    /// The route with the longest prefix that matches.
+    fn route(&self, address: F::Address) -> Option<Route>;
 
-    /// Whether this is the node's own address.
-    fn is_node(&self, settings: &Settings, address: F::Address) -> bool;
-
-    /// Whether this is the address from which the next hop's packets come encapsulated.
-    fn is_tunnel_peer(&self, next_hop: &NextHop, address: F::Address) -> bool;
+    /// Whether netfilter translates this flow, so that the stack has to see all of it.
+    fn is_translated(&self, flow: &Flow<F::Address>) -> bool;
 }

@@ -12,11 +12,15 @@ pub mod decide;
 mod family;
 mod fib;
 mod ipv4;
+mod ipv6;
 mod packet;
 pub mod rewrite;
+mod transport;
 
-pub use family::{Family, Header};
-pub use fib::Fib;
+pub use family::{Family, Header, Ports};
+pub use fib::{Fib, Tables};
 pub use ipv4::V4;
+pub use ipv6::V6;
 pub use node_ebpf_common::Outcome;
-pub use packet::{ETHERNET_LENGTH, Packet, PacketMut};
+pub use packet::{ETHER_TYPE_OFFSET, ETHERNET_LENGTH, Packet, PacketMut};
+pub use transport::UDP;

@@ -14,7 +14,11 @@ mod bpf {
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 use aya_log_ebpf::{log, macro_support::Level};
-use bpf::{act, maps, skb::Skb};
+use bpf::{
+    act::{self, Done},
+    maps,
+    skb::Skb,
+};
 use node_ebpf::Outcome;
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
 
@@ -23,8 +27,10 @@ use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
 pub fn from_pod(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let length = skb.frame_length();
-    let done = act::from_pod(&mut skb);
-    finish(&ctx, Hook::FromPod, length, done)
+    let mut done = Done::UNREAD;
+    let verdict = act::from_pod(&mut skb, &mut done);
+    finish(&ctx, Hook::FromPod, length, &done);
+    verdict
 }
 
 /// tc ingress at an uplink.
@@ -32,8 +38,10 @@ pub fn from_pod(ctx: TcContext) -> i32 {
 pub fn from_uplink(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
     let length = skb.frame_length();
-    let done = act::from_uplink(&mut skb);
-    finish(&ctx, Hook::FromUplink, length, done)
+    let mut done = Done::UNREAD;
+    let verdict = act::from_uplink(&mut skb, &mut done);
+    finish(&ctx, Hook::FromUplink, length, &done);
+    verdict
 }
 
 /// tc egress at an uplink.
@@ -45,14 +53,26 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     let length = skb.frame_length();
-    let done = act::to_uplink(&mut skb);
-    finish(&ctx, Hook::ToUplink, length, done)
+    let mut done = Done::UNREAD;
+    let verdict = act::to_uplink(&mut skb, &mut done);
+    finish(&ctx, Hook::ToUplink, length, &done);
+    verdict
 }
 
-/// Counts the outcome, logs it (code that exists only in programs loaded with that log level) and
-/// returns the verdict.
+/// tc egress at the host side of a pod's veth.
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(&ctx);
+    let length = skb.frame_length();
+    let mut done = Done::UNREAD;
+    let verdict = act::to_pod(&mut skb, &mut done);
+    finish(&ctx, Hook::ToPod, length, &done);
+    verdict
+}
+
+/// Counts the outcome and logs it (code that exists only in programs loaded with that log level).
 #[inline(always)]
-fn finish(ctx: &TcContext, hook: Hook, length: u32, done: act::Done) -> i32 {
+fn finish(ctx: &TcContext, hook: Hook, length: u32, done: &Done) {
     maps::count(hook, done.outcome, length);
     if done.outcome != Outcome::StackOtherProtocol {
         // Numbers, which the agent turns into names: with strings of many lengths the verifier would have
@@ -64,12 +84,11 @@ fn finish(ctx: &TcContext, hook: Hook, length: u32, done: act::Done) -> i32 {
             "{} {} {:i} -> {:i} {} bytes",
             hook as u32,
             done.outcome as u32,
-            done.source,
-            done.destination,
+            done.source.octets(),
+            done.destination.octets(),
             length
         );
     }
-    done.verdict
 }
 
 /// Nothing here panics; the compiler wants to know what would happen.

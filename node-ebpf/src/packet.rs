@@ -5,6 +5,9 @@ use network_types::eth::EthHdr;
 /// Length of the Ethernet header: where the network header begins.
 pub const ETHERNET_LENGTH: usize = EthHdr::LEN;
 
+/// Where the Ethernet header holds the EtherType.
+pub const ETHER_TYPE_OFFSET: usize = 12;
+
 /// A length or offset within a packet as the kernel counts them. Packets are far shorter than 4 GiB.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "lengths within a packet fit 32 bits")]
@@ -14,6 +17,9 @@ pub const fn bytes(length: usize) -> u32 {
 
 /// A packet that can be read.
 pub trait Packet {
+    /// Makes the bytes up to `end` readable, if the packet is so long and they are not yet.
+    fn reach(&mut self, end: usize);
+
     /// Copies a value out of the packet, or `None` if it reaches beyond what can be read. `T` must be
     /// plain bytes (any bit pattern is a value).
     fn load<T: Copy>(&self, offset: usize) -> Option<T>;

@@ -7,13 +7,13 @@ pub(super) fn to_map(address: Option<IpAddr>) -> Address {
     match address {
         None => Address::NONE,
         Some(IpAddr::V4(v4)) => Address::from_v4(v4.octets()),
-        Some(IpAddr::V6(v6)) => Address(v6.octets()),
+        Some(IpAddr::V6(v6)) => Address::from_octets(v6.octets()),
     }
 }
 
 /// The address that the maps hold; none for all zero.
 pub fn address_of(address: Address) -> Option<IpAddr> {
-    (address != Address::NONE).then(|| IpAddr::V6(Ipv6Addr::from(address.0)).to_canonical())
+    (address != Address::NONE).then(|| IpAddr::V6(Ipv6Addr::from(address.octets())).to_canonical())
 }
 
 #[cfg(test)]

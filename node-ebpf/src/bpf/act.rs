@@ -1,43 +1,62 @@
 //! Carries out what the library decides, with the kernel's helpers.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
-use node_ebpf::{
-    ETHERNET_LENGTH, Family, Fib, Header, Outcome, V4,
-    decide::{self, Decision, Egress, Inner},
-    rewrite::{self, PROTOCOL_IPIP},
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    programs::TcContext,
 };
-use node_ebpf_common::{Ending, MARK_FORWARDED, NextHop};
+use node_ebpf::{
+    ETHERNET_LENGTH, Family, Header, Outcome, V4, V6,
+    decide::{self, Decision, Egress, Inner},
+    rewrite,
+};
+use node_ebpf_common::{Address, Ending, MARK_FORWARDED, MARK_NOT_FOR_POD, NextHop};
 
-use super::{maps::Maps, skb::Skb};
+use super::{
+    maps::{MappedFamily, Maps, remember},
+    skb::{KernelFamily, Skb},
+};
 
 /// How a program ended with a packet.
 pub struct Done {
     /// What to count.
     pub outcome: Outcome,
-    /// What to return to the kernel.
-    pub verdict: i32,
-    /// Source address, for the log; zero where it was not read.
-    pub source: [u8; 4],
+    /// Source address, for the log; none where it was not read.
+    pub source: Address,
     /// Destination address, likewise.
-    pub destination: [u8; 4],
+    pub destination: Address,
+}
+
+impl Done {
+    /// A packet of which nothing is known yet.
+    pub const UNREAD: Self =
+        Self { outcome: Outcome::StackOtherProtocol, source: Address::NONE, destination: Address::NONE };
 }
 
 /// What was done to a packet, and what to return for it.
 type Acted = Result<(Outcome, i32), Outcome>;
 
+/// Everything that a family has to have here.
+pub trait Acting: MappedFamily + KernelFamily {}
+impl<F: MappedFamily + KernelFamily> Acting for F {}
+
 /// Parses the packet, lets `act` deal with it and makes a verdict of what came out.
 #[inline(always)]
-fn with_header(skb: &mut Skb<'_>, act: impl FnOnce(&mut Skb<'_>, &Header<V4>) -> Acted) -> Done {
-    skb.pull_headers();
-    let (acted, source, destination) = match V4::parse(skb, ETHERNET_LENGTH) {
-        Ok(header) => (act(skb, &header), header.source, header.destination),
-        Err(outcome) => (Err(outcome), [0; 4], [0; 4]),
-    };
+fn with_header<F: Family>(
+    skb: &mut Skb<'_>,
+    done: &mut Done,
+    act: impl FnOnce(&mut Skb<'_>, &Header<F>) -> Acted,
+) -> i32 {
+    let acted = F::parse(skb, ETHERNET_LENGTH).and_then(|header| {
+        done.source = F::to_common(header.source);
+        done.destination = F::to_common(header.destination);
+        act(skb, &header)
+    });
     let (outcome, verdict) = match acted {
         Ok(acted) => acted,
         Err(outcome) => (outcome, verdict(outcome)),
     };
-    Done { outcome, verdict, source, destination }
+    done.outcome = outcome;
+    verdict
 }
 
 /// The verdict for a packet that the programs do not forward. What goes on to the stack goes on to other
@@ -50,20 +69,38 @@ const fn verdict(outcome: Outcome) -> i32 {
     }
 }
 
-/// Not an IP packet for this host: the stack's business.
-#[inline(always)]
-const fn other_protocol() -> Done {
-    let outcome = Outcome::StackOtherProtocol;
-    Done { outcome, verdict: verdict(outcome), source: [0; 4], destination: [0; 4] }
+/// Lets the packet's family deal with it, or leaves it to the stack if it is no IP packet. Each family has a
+/// function of its own in the program: both together need more than the 512 bytes of stack there are. (It
+/// returns a number because the verifier looks at what is left in the register of a function that does not.)
+macro_rules! by_family {
+    ($skb:ident, $done:ident, $act:ident) => {{
+        #[inline(never)]
+        fn with_family<F: Acting>(raw: *mut __sk_buff, done: &mut Done) -> i32 {
+            let ctx = TcContext::new(raw);
+            with_header::<F>(&mut Skb::new(&ctx), done, $act::<F>)
+        }
+        if $skb.is::<V4>() {
+            with_family::<V4>($skb.raw(), $done)
+        } else if $skb.is::<V6>() {
+            with_family::<V6>($skb.raw(), $done)
+        } else {
+            verdict(Outcome::StackOtherProtocol)
+        }
+    }};
 }
 
-/// Deals with a packet that a pod sent.
+/// Deals with a packet that a pod sent; returns the verdict.
 #[inline(always)]
-pub fn from_pod(skb: &mut Skb<'_>) -> Done {
-    if !skb.is_unicast_ipv4() {
-        return other_protocol();
+pub fn from_pod(skb: &mut Skb<'_>, done: &mut Done) -> i32 {
+    if !skb.is_unicast() {
+        return verdict(Outcome::StackOtherProtocol);
     }
-    with_header(skb, |skb, header| match decide::from_pod(header, skb.interface(), &Maps)? {
+    by_family!(skb, done, route_from_pod)
+}
+
+#[inline(always)]
+fn route_from_pod<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
+    match decide::from_pod(header, skb.interface(), &Maps).map_err(|outcome| left_to_stack(skb, outcome))? {
         Decision::Local(pod) => {
             rewrite::to_local_pod(skb, header, pod)?;
             Ok((Outcome::Local, Skb::redirect_peer(pod)))
@@ -79,71 +116,132 @@ pub fn from_pod(skb: &mut Skb<'_>) -> Done {
             skb.set_mark(MARK_FORWARDED);
             Ok((Outcome::Ipip, Skb::redirect_neighbour(via)))
         }
-    })
+    }
 }
 
-/// Deals with a packet that came in on an uplink.
+/// Marks what the stack gets for a destination that is no pod: if it leaves for a pod, netfilter has
+/// translated it.
 #[inline(always)]
-pub fn from_uplink(skb: &mut Skb<'_>) -> Done {
-    if !skb.is_unicast_ipv4() {
-        return other_protocol();
+fn left_to_stack(skb: &mut Skb<'_>, outcome: Outcome) -> Outcome {
+    if matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost) {
+        skb.set_mark(MARK_NOT_FOR_POD);
     }
-    with_header(skb, |skb, header| {
-        if header.protocol == PROTOCOL_IPIP && is_for_this_node(header) {
-            return decapsulate(skb, header);
-        }
-        let pod = decide::from_uplink(header, &Maps)?;
-        rewrite::to_local_pod(skb, header, pod)?;
-        Ok((Outcome::Local, Skb::redirect_peer(pod)))
-    })
+    outcome
 }
 
-/// Deals with a packet that the stack sends out on an uplink.
+/// Deals with a packet that came in on an uplink; returns the verdict.
 #[inline(always)]
-pub fn to_uplink(skb: &mut Skb<'_>) -> Done {
-    if !skb.is_ipv4() {
-        return other_protocol();
+pub fn from_uplink(skb: &mut Skb<'_>, done: &mut Done) -> i32 {
+    if !skb.is_unicast() {
+        return verdict(Outcome::StackOtherProtocol);
     }
-    with_header(skb, |skb, header| match decide::to_uplink(header, &Maps)? {
+    by_family!(skb, done, route_from_uplink)
+}
+
+#[inline(always)]
+fn route_from_uplink<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
+    if decide::is_tunnel_to_node(header, &Maps) {
+        return if header.fragment {
+            Err(Outcome::DropTunnelFragment)
+        } else if header.protocol == V4::PROTOCOL {
+            decapsulate::<F, V4>(skb, header)
+        } else {
+            decapsulate::<F, V6>(skb, header)
+        };
+    }
+    let pod = decide::from_uplink(header, &Maps).map_err(|outcome| left_to_stack(skb, outcome))?;
+    rewrite::to_local_pod(skb, header, pod)?;
+    Ok((Outcome::Local, Skb::redirect_peer(pod)))
+}
+
+/// Deals with a packet that the stack sends out on an uplink; returns the verdict.
+#[inline(always)]
+pub fn to_uplink(skb: &mut Skb<'_>, done: &mut Done) -> i32 {
+    by_family!(skb, done, route_to_uplink)
+}
+
+#[inline(always)]
+fn route_to_uplink<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
+    remember_translation(skb, header);
+    match decide::to_uplink(header, &Maps)? {
         Egress::Leave => Ok((Outcome::StackRouted, TC_ACT_UNSPEC)),
         Egress::Encapsulate(via) => {
             encapsulate(skb, header, via)?;
-            Ok((Outcome::Ipip, TC_ACT_UNSPEC))
+            if via.tunnel_destination.is_v4() == (F::PROTOCOL == V4::PROTOCOL) {
+                // The stack's next hop is the tunnel's, and the link-layer header is right already.
+                return Ok((Outcome::Ipip, TC_ACT_UNSPEC));
+            }
+            skb.set_mark(MARK_FORWARDED);
+            Ok((Outcome::Ipip, Skb::redirect_neighbour(via)))
         }
-    })
+    }
 }
 
-/// Whether the packet is addressed to this node.
+/// Deals with a packet that the stack delivers to a pod; returns the verdict.
 #[inline(always)]
-fn is_for_this_node(header: &Header<V4>) -> bool {
-    Maps.settings().is_some_and(|settings| Maps.is_node(settings, header.destination))
+pub fn to_pod(skb: &mut Skb<'_>, done: &mut Done) -> i32 {
+    if !skb.has_mark(MARK_NOT_FOR_POD) {
+        done.outcome = Outcome::StackRouted;
+        return verdict(Outcome::StackRouted);
+    }
+    by_family!(skb, done, watch_to_pod)
 }
 
-/// Adds the outer header that leads to the next hop's node.
 #[inline(always)]
-fn encapsulate(skb: &mut Skb<'_>, header: &Header<V4>, via: &NextHop) -> Result<(), Outcome> {
+fn watch_to_pod<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
+    if remember_translation(skb, header) {
+        return Err(Outcome::StackTranslated);
+    }
+    Ok((Outcome::StackRouted, TC_ACT_UNSPEC))
+}
+
+/// Remembers the flow if the packet was given to the stack for another destination than this pod, which
+/// its mark tells; says whether it did.
+#[inline(always)]
+fn remember_translation<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> bool {
+    if !skb.take_mark(MARK_NOT_FOR_POD) {
+        return false;
+    }
+    let Some(translation) = decide::translation(header, &Maps) else { return false };
+    remember::<F>(&translation);
+    true
+}
+
+/// Adds the outer header that leads to the next hop's node, of the family of its address.
+#[inline(always)]
+fn encapsulate<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>, via: &NextHop) -> Result<(), Outcome> {
+    if via.tunnel_destination.is_v4() {
+        encapsulate_in::<V4, F>(skb, header, via)
+    } else {
+        encapsulate_in::<V6, F>(skb, header, via)
+    }
+}
+
+#[inline(always)]
+fn encapsulate_in<O: Acting, F: Acting>(
+    skb: &mut Skb<'_>,
+    header: &Header<F>,
+    via: &NextHop,
+) -> Result<(), Outcome> {
     let inner_length = skb.frame_length().saturating_sub(ETHERNET_LENGTH as u32);
-    let outer = rewrite::outer_v4(header, inner_length, via, Skb::identification());
-    skb.encapsulate(outer)
+    let outer = O::outer(header, inner_length, via, O::number(skb));
+    skb.encapsulate::<O, F>(outer)
 }
 
 /// Takes the outer header off, if the sender may send what is inside, and delivers.
 #[inline(always)]
-fn decapsulate(skb: &mut Skb<'_>, outer: &Header<V4>) -> Acted {
-    if outer.fragment {
-        return Err(Outcome::DropTunnelFragment);
-    }
-    let inner = V4::parse(skb, ETHERNET_LENGTH + outer.length)?;
-    let (target, congestion) = decide::decapsulate(outer, &inner, &Maps)?;
-    skb.decapsulate(outer.length)?;
+fn decapsulate<O: Acting, I: Acting>(skb: &mut Skb<'_>, outer: &Header<O>) -> Acted {
+    let inner = I::parse(skb, ETHERNET_LENGTH + outer.length)?;
+    let (target, congestion) = decide::decapsulate::<O, I, Maps>(outer, &inner, &Maps)?;
+    skb.decapsulate::<O, I>(outer.length)?;
     match target {
         Inner::Local(pod) => {
             rewrite::to_local_pod(skb, &inner, pod)?;
-            rewrite::congestion(skb, &inner, congestion)?;
+            rewrite::congestion::<I, _>(skb, congestion)?;
             Ok((Outcome::DecapLocal, Skb::redirect_peer(pod)))
         }
         Inner::Stack => {
-            rewrite::congestion(skb, &inner, congestion)?;
+            rewrite::congestion::<I, _>(skb, congestion)?;
             Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
         }
     }

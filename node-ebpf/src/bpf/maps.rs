@@ -1,17 +1,21 @@
 //! The maps, and the library's view of them.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    helpers::generated::bpf_ktime_get_ns,
     macros::btf_map,
 };
-use node_ebpf::{Family, Fib, Outcome, V4};
+use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
-    COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop,
-    Route, Settings, counter_index,
+    Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
+    MAX_ROUTES, MAX_TRANSLATED_FLOWS, NextHop, Route, Settings, counter_index,
 };
 
 #[btf_map]
-static ROUTES_V4: LpmTrie<[u8; 4], Route, { MAX_ROUTES as usize }> = LpmTrie::new();
+static ROUTES_V4: LpmTrie<u32, Route, { MAX_ROUTES as usize }> = LpmTrie::new();
+
+#[btf_map]
+static ROUTES_V6: LpmTrie<[u32; 4], Route, { MAX_ROUTES as usize }> = LpmTrie::new();
 
 #[btf_map]
 static NEXT_HOPS: Array<NextHop, { MAX_NEXT_HOPS as usize }> = Array::new();
@@ -21,6 +25,12 @@ static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::
 
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
+
+#[btf_map]
+static TRANSLATED_V4: Translated<V4> = LruHashMap::new();
+
+#[btf_map]
+static TRANSLATED_V6: Translated<V6> = LruHashMap::new();
 
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, { COUNTERS_LENGTH as usize }> = PerCpuArray::new();
@@ -38,15 +48,13 @@ pub fn count(hook: Hook, outcome: Outcome, length: u32) {
     }
 }
 
+/// Flows that netfilter translates, with the time at which each was first seen.
+type Translated<F> = LruHashMap<Flow<<F as Family>::Address>, u64, { MAX_TRANSLATED_FLOWS as usize }>;
+
 /// The maps as forwarding information.
 pub struct Maps;
 
-impl Fib<V4> for Maps {
-    #[inline(always)]
-    fn route(&self, address: <V4 as Family>::Address) -> Option<Route> {
-        ROUTES_V4.get(&Key::new(32, address)).copied()
-    }
-
+impl Tables for Maps {
     #[inline(always)]
     fn next_hop(&self, index: u32) -> Option<&NextHop> {
         NEXT_HOPS.get(index)
@@ -63,19 +71,79 @@ impl Fib<V4> for Maps {
     fn settings(&self) -> Option<&Settings> {
         SETTINGS.get(0)
     }
+}
 
+/// An address family with its maps.
+pub trait MappedFamily: Family + 'static {
+    /// The routes.
+    fn route(address: Self::Address) -> Option<Route>;
+
+    /// The translated flows.
+    fn translated() -> &'static Translated<Self>;
+}
+
+impl MappedFamily for V4 {
     #[inline(always)]
-    fn owns(&self, endpoint: &Endpoint, address: [u8; 4]) -> bool {
-        endpoint.address_v4.v4_bytes() == address && address != [0; 4]
+    fn route(address: u32) -> Option<Route> {
+        ROUTES_V4.get(&Key::new(32, address)).copied()
     }
 
     #[inline(always)]
-    fn is_node(&self, settings: &Settings, address: [u8; 4]) -> bool {
-        settings.node_v4.v4_bytes() == address
+    fn translated() -> &'static Translated<Self> {
+        &TRANSLATED_V4
+    }
+}
+
+impl MappedFamily for V6 {
+    #[inline(always)]
+    fn route(address: Address) -> Option<Route> {
+        ROUTES_V6.get(&Key::new(128, address.words())).copied()
     }
 
     #[inline(always)]
-    fn is_tunnel_peer(&self, next_hop: &NextHop, address: [u8; 4]) -> bool {
-        next_hop.tunnel_destination.v4_bytes() == address
+    fn translated() -> &'static Translated<Self> {
+        &TRANSLATED_V6
+    }
+}
+
+impl<F: MappedFamily> Fib<F> for Maps {
+    #[inline(always)]
+    fn route(&self, address: F::Address) -> Option<Route> {
+        F::route(address)
+    }
+
+    #[inline(always)]
+    fn is_translated(&self, flow: &Flow<F::Address>) -> bool {
+        F::translated().get_ptr(flow).is_some()
+    }
+}
+
+/// Remembers a flow that netfilter translates. A lookup of one that is known keeps it among the recently
+/// used.
+#[inline(never)]
+pub fn remember<F: MappedFamily>(translation: &Translation<F::Address>) {
+    remember_flow::<F>(&translation.flow);
+    if translation.both_ways {
+        remember_flow::<F>(&translation.flow.reversed());
+    }
+}
+
+#[inline(always)]
+fn remember_flow<F: MappedFamily>(flow: &Flow<F::Address>) {
+    insert::<F>(flow);
+    if flow.protocol == u32::from(UDP) {
+        // Answers may come in fragments, which have no ports.
+        insert::<F>(&flow.without_ports());
+    }
+}
+
+#[inline(always)]
+fn insert<F: MappedFamily>(flow: &Flow<F::Address>) {
+    let flows = F::translated();
+    if flows.get_ptr(flow).is_none() {
+        // SAFETY: the helper has no preconditions.
+        let now = unsafe { bpf_ktime_get_ns() };
+        // Fails only if the map is being changed at that place; the next packet tries again.
+        let _ = flows.insert(flow, now, 0);
     }
 }

@@ -3,7 +3,7 @@
 use node_ebpf_common::{Endpoint, NextHopKind, SourceCheck};
 
 use super::{Decision, forwardable, resolve};
-use crate::{Family, Fib, Header, Outcome, rewrite::PROTOCOL_IPIP};
+use crate::{Family, Fib, Header, Outcome};
 
 /// Decides what becomes of a packet from the pod behind `interface`.
 ///
@@ -16,7 +16,7 @@ pub fn from_pod<'t, F: Family, T: Fib<F>>(
     fib: &'t T,
 ) -> Result<Decision<'t>, Outcome> {
     check_source(header, interface, fib)?;
-    if header.protocol == PROTOCOL_IPIP {
+    if header.is_tunnel() {
         return Err(Outcome::DropPodTunnel);
     }
     let route = fib.route(header.destination).ok_or(Outcome::StackNotRouted)?;
@@ -30,6 +30,9 @@ pub fn from_pod<'t, F: Family, T: Fib<F>>(
         NextHopKind::Unused => return Err(Outcome::DropNoNextHop),
     };
     forwardable(header, next_hop)?;
+    if fib.is_translated(&header.flow()) {
+        return Err(Outcome::StackTranslated);
+    }
     Ok(decision)
 }
 
@@ -37,11 +40,15 @@ pub fn from_pod<'t, F: Family, T: Fib<F>>(
 #[inline(always)]
 fn check_source<F: Family, T: Fib<F>>(header: &Header<F>, interface: u32, fib: &T) -> Result<(), Outcome> {
     let check = match fib.endpoint(interface) {
-        Some(endpoint) if fib.owns(endpoint, header.source) => return Ok(()),
+        Some(endpoint) if F::of_endpoint(endpoint).is(&F::to_common(header.source)) => return Ok(()),
         Some(Endpoint { source_check, .. }) => *source_check,
         None => SourceCheck::Strict as u32,
     };
     if check == SourceCheck::Off as u32 {
+        return Ok(());
+    }
+    // Neighbour discovery, which is the stack's: nothing forwards a link-local address.
+    if F::is_link_local(header.source) && F::is_link_local(header.destination) {
         return Ok(());
     }
     // Not the pod's first address: another of its own, or (loose) any of this node's pod prefixes.

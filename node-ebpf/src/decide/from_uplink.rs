@@ -1,13 +1,22 @@
 //! A packet that came in on an uplink.
 
-use node_ebpf_common::{NextHopKind, Route};
+use node_ebpf_common::{NextHop, NextHopKind, Route};
 
 use super::{Congestion, Inner, forwardable, resolve};
-use crate::{Family, Fib, Header, Outcome, rewrite::PROTOCOL_IPIP};
+use crate::{Family, Fib, Header, Outcome, Tables};
 
 const ECN_MASK: u8 = 3;
 const ECN_NOT_CAPABLE: u8 = 0;
 const ECN_CONGESTION: u8 = 3;
+
+/// Whether the outer header has to come off: a tunnel packet for this node.
+#[inline(always)]
+pub fn is_tunnel_to_node<F: Family, T: Tables>(header: &Header<F>, tables: &T) -> bool {
+    header.is_tunnel()
+        && tables
+            .settings()
+            .is_some_and(|settings| F::of_node(settings).is(&F::to_common(header.destination)))
+}
 
 /// Decides what becomes of a packet that is not encapsulated, or not for this node: the local pod to
 /// deliver to.
@@ -15,10 +24,10 @@ const ECN_CONGESTION: u8 = 3;
 /// # Errors
 /// The outcome, where there is no such pod.
 #[inline(always)]
-pub fn from_uplink<'t, F: Family, T: Fib<F>>(
-    header: &Header<F>,
-    fib: &'t T,
-) -> Result<&'t node_ebpf_common::NextHop, Outcome> {
+pub fn from_uplink<'t, F: Family, T: Fib<F>>(header: &Header<F>, fib: &'t T) -> Result<&'t NextHop, Outcome> {
+    if is_own(header.source, fib) {
+        return Err(Outcome::DropSpoofedUplinkSource);
+    }
     let route = fib.route(header.destination).ok_or(Outcome::StackNotRouted)?;
     let (next_hop, kind) = resolve(fib, route.next_hop)?;
     match kind {
@@ -29,7 +38,20 @@ pub fn from_uplink<'t, F: Family, T: Fib<F>>(
         NextHopKind::Unused => return Err(Outcome::DropNoNextHop),
     }
     forwardable(header, next_hop)?;
+    if fib.is_translated(&header.flow().reversed()) {
+        return Err(Outcome::StackTranslated);
+    }
     Ok(next_hop)
+}
+
+/// Whether the address is this node's own or one of its pods', so that nobody else may send from it.
+#[inline(always)]
+fn is_own<F: Family, T: Fib<F>>(address: F::Address, fib: &T) -> bool {
+    let Some(route) = fib.route(address) else { return false };
+    matches!(
+        resolve(fib, route.next_hop),
+        Ok((_, NextHopKind::LocalPod | NextHopKind::Unassigned | NextHopKind::Host))
+    )
 }
 
 /// Decides what becomes of an encapsulated packet for this node, whose outer header is of family `O` and
@@ -50,15 +72,21 @@ pub fn decapsulate<'t, O: Family, I: Family, T: Fib<O> + Fib<I>>(
             Outcome::DropUnknownTunnelSource
         });
     }
-    if inner.protocol == PROTOCOL_IPIP {
+    if inner.is_tunnel() {
         return Err(Outcome::DropNestedTunnel);
     }
     let congestion = congestion(outer.traffic_class, inner.traffic_class)?;
     let route = Fib::<I>::route(fib, inner.destination).ok_or(Outcome::DropTunnelNotLocal)?;
-    let (next_hop, kind) = resolve::<I, T>(fib, route.next_hop)?;
+    let (next_hop, kind) = resolve(fib, route.next_hop)?;
     let target = match kind {
-        // Without a hop left, or too big for the pod's link, the stack answers the sender.
-        NextHopKind::LocalPod if forwardable(inner, next_hop).is_ok() => Inner::Local(next_hop),
+        // Without a hop left, or too big for the pod's link, the stack answers the sender; what it has to
+        // translate back, it delivers.
+        NextHopKind::LocalPod
+            if forwardable(inner, next_hop).is_ok()
+                && !Fib::<I>::is_translated(fib, &inner.flow().reversed()) =>
+        {
+            Inner::Local(next_hop)
+        }
         NextHopKind::LocalPod | NextHopKind::Host => Inner::Stack,
         NextHopKind::Unassigned => return Err(Outcome::DropUnassigned),
         NextHopKind::Direct | NextHopKind::Ipip | NextHopKind::Unused => {
@@ -76,9 +104,9 @@ fn owned_by_sender<O: Family, I: Family, T: Fib<O> + Fib<I>>(
     fib: &T,
 ) -> bool {
     let Some(route) = Fib::<I>::route(fib, inner.source) else { return false };
-    match resolve::<I, T>(fib, route.next_hop) {
+    match resolve(fib, route.next_hop) {
         Ok((owner, NextHopKind::Direct | NextHopKind::Ipip)) => {
-            Fib::<O>::is_tunnel_peer(fib, owner, outer.source)
+            owner.tunnel_destination.is(&O::to_common(outer.source))
         }
         _ => false,
     }

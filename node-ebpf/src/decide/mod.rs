@@ -3,13 +3,15 @@
 mod from_pod;
 mod from_uplink;
 mod to_uplink;
+mod translation;
 
 pub use from_pod::from_pod;
-pub use from_uplink::{decapsulate, from_uplink};
+pub use from_uplink::{decapsulate, from_uplink, is_tunnel_to_node};
 use node_ebpf_common::{NextHop, NextHopKind};
 pub use to_uplink::{Egress, to_uplink};
+pub use translation::{Translation, translation};
 
-use crate::{Family, Fib, Header, Outcome};
+use crate::{Family, Header, Outcome, Tables};
 
 /// Where a packet goes that this node's programs forward.
 pub enum Decision<'t> {
@@ -40,7 +42,7 @@ pub enum Congestion {
 
 /// The next hop of this route, if it is in use.
 #[inline(always)]
-fn resolve<F: Family, T: Fib<F>>(fib: &T, index: u32) -> Result<(&NextHop, NextHopKind), Outcome> {
+fn resolve<T: Tables>(fib: &T, index: u32) -> Result<(&NextHop, NextHopKind), Outcome> {
     let next_hop = fib.next_hop(index).ok_or(Outcome::DropNoNextHop)?;
     match NextHopKind::from_u32(next_hop.kind) {
         None | Some(NextHopKind::Unused) => Err(Outcome::DropNoNextHop),

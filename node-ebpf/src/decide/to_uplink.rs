@@ -7,7 +7,7 @@ use crate::{Family, Fib, Header, Outcome};
 
 /// What happens to it.
 pub enum Egress<'t> {
-    /// It gets an outer header and leaves the way the stack chose, which is the way to the tunnel's end.
+    /// It gets an outer header and leaves for the tunnel's end.
     Encapsulate(&'t NextHop),
     /// It leaves as it is.
     Leave,
@@ -37,7 +37,8 @@ pub fn to_uplink<'t, F: Family, T: Fib<F>>(header: &Header<F>, fib: &'t T) -> Re
 /// nodes' own traffic, outer headers included, is never encapsulated.
 #[inline(always)]
 fn from_pod_range<F: Family, T: Fib<F>>(header: &Header<F>, fib: &T) -> bool {
-    if fib.settings().is_none_or(|settings| fib.is_node(settings, header.source)) {
+    let source = F::to_common(header.source);
+    if fib.settings().is_none_or(|settings| F::of_node(settings).is(&source)) {
         return false;
     }
     let Some(route) = fib.route(header.source) else { return false };

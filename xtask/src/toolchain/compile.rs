@@ -83,6 +83,8 @@ impl Toolchain {
         }
         let flags = [
             "-Clink-arg=--btf".to_owned(),
+            // 32-bit arithmetic and jumps, which every kernel from 5.1 on knows.
+            "-Ctarget-cpu=v3".to_owned(),
             // aya-ebpf reads kernel registers of this architecture.
             format!("--cfg=bpf_target_arch=\"{ARCH}\""),
         ];
