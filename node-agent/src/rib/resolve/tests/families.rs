@@ -182,6 +182,15 @@ fn both_families_on_a1_are_whole() {
     assert_eq!(host.uplinks, BTreeSet::from(["eth0".to_owned()]));
 }
 
+/// The kernel makes a route of it, as if it were a network that the host is connected to.
+#[test]
+fn our_own_address_on_the_loopback_is_no_overlap() {
+    let mut view = dual_host();
+    view.addresses.push(held(1, "fd00:10:1::1/128"));
+    view.routes.push(route("fd00:10:1::1/128", None, 1));
+    assert_eq!(resolved_on(&view, &two_nodes(&[V4, V6], &[V4, V6], false), &[]).problems, []);
+}
+
 #[test]
 fn every_way_to_a_node_has_an_object_of_its_own() {
     let ways = AddressFamily::ALL.iter().flat_map(|inner| AddressFamily::ALL.map(|outer| (*inner, outer)));
