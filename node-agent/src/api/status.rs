@@ -30,8 +30,8 @@ pub struct Status {
     pub encapsulation: EncapsulationMode,
     /// This node's addresses; empty while the node is not known.
     pub addresses: Vec<IpAddr>,
-    /// The source of what this host sends to remote pods.
-    pub host_address: Option<IpAddr>,
+    /// The sources of what this host sends to remote pods, at most one of each family.
+    pub host_addresses: Vec<IpAddr>,
     /// Programs in place.
     pub attachments: Vec<AttachmentRow>,
     /// Maps and how full they are.
@@ -108,7 +108,7 @@ pub struct RouteCounts {
     pub local: usize,
     /// To other nodes without encapsulation.
     pub direct: usize,
-    /// To other nodes with an IPIP header.
+    /// To other nodes with an outer IP header.
     pub ipip: usize,
     /// To this node itself.
     pub host: usize,

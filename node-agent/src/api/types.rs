@@ -61,7 +61,7 @@ pub enum RouteKind {
     Local,
     /// To another node without encapsulation.
     Direct,
-    /// To another node with an IPIP header.
+    /// To another node with an outer IP header.
     Ipip,
     /// To this node itself.
     Host,
@@ -106,15 +106,15 @@ impl fmt::Display for RouteKind {
 pub struct RouteRow {
     /// Its prefix.
     pub prefix: Prefix,
-    /// Where it leads: `node b1`, `pod default/web-0`, `host`, `unassigned`.
+    /// Where it leads: `node b1`, `node b1 (IPv6 over IPv4)`, `pod default/web-0`, `host`, `unassigned`.
     pub next_hop: String,
     /// What it does with packets; none if that is not known because it is not used.
     pub kind: Option<RouteKind>,
-    /// The on-link neighbour that packets are sent to.
+    /// The on-link neighbour that packets are sent to. May be of the other family.
     pub gateway: Option<IpAddr>,
     /// The interface that packets leave through.
     pub interface: Option<String>,
-    /// Destination of the IPIP header.
+    /// Destination of the outer header. May be of the other family.
     pub tunnel_destination: Option<IpAddr>,
     /// Largest packet in bytes, before any encapsulation.
     pub mtu: Option<u32>,
@@ -176,7 +176,7 @@ pub enum Encapsulation {
     /// No.
     #[default]
     None,
-    /// IPIP (RFC 2003).
+    /// Yes: of the family that the tunnel's ends have (RFC 2003, RFC 4213, RFC 2473).
     Ipip,
 }
 
@@ -203,7 +203,7 @@ pub struct Lookup {
     pub kind: Option<RouteKind>,
     /// Whether packets get an outer header.
     pub encapsulation: Encapsulation,
-    /// The on-link neighbour that packets are sent to.
+    /// The on-link neighbour that packets are sent to. May be of the other family.
     pub gateway: Option<IpAddr>,
     /// The interface that packets leave through.
     pub interface: Option<String>,

@@ -14,7 +14,7 @@ use crate::{
         SourceStatus, Status,
     },
     config::ProgramLog,
-    model::{KernelRoute, Prefix, RouteChange},
+    model::{AddressFamily, KernelRoute, Prefix, RouteChange},
     reconcile::Report,
     rib,
 };
@@ -73,7 +73,7 @@ impl App {
             synced: self.settled,
             sources: self.sources(),
             encapsulation: self.selection.cluster.encapsulation,
-            host_address: own.and_then(|own| own.host_addresses.first().copied()),
+            host_addresses: own.map(|own| own.host_addresses.clone()).unwrap_or_default(),
             addresses,
             attachments: self.attachments(),
             maps: self.maps(),
@@ -128,13 +128,15 @@ impl App {
 
     fn maps(&self) -> Vec<MapRow> {
         let Some(observed) = self.reconciler.observed() else { return Vec::new() };
+        let routes = |family| observed.routes.keys().filter(|prefix| prefix.family() == family).count();
         let row = |name: &str, entries: usize, max_entries| MapRow {
             name: name.to_owned(),
             entries: u32::try_from(entries).unwrap_or(u32::MAX),
             max_entries,
         };
         vec![
-            row(map_name::ROUTES_V4, observed.routes.len(), MAX_ROUTES),
+            row(map_name::ROUTES_V4, routes(AddressFamily::V4), MAX_ROUTES),
+            row(map_name::ROUTES_V6, routes(AddressFamily::V6), MAX_ROUTES),
             row(map_name::NEXT_HOPS, observed.next_hops.len(), MAX_NEXT_HOPS),
             row(map_name::ENDPOINTS, observed.endpoints.len(), MAX_ENDPOINTS),
         ]

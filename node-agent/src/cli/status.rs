@@ -3,7 +3,7 @@ use std::time::Duration;
 use humantime_serde::re::humantime::format_duration;
 
 use super::{
-    output::{list, or_nothing, pairs, table},
+    output::{list, pairs, table},
     query::Query,
 };
 use crate::{
@@ -53,7 +53,7 @@ fn summary(status: &Status) -> String {
     pairs([
         ("Node", status.node.to_string()),
         ("Addresses", list(&status.addresses)),
-        ("Host address", or_nothing(status.host_address)),
+        ("Host address", list(&status.host_addresses)),
         ("Agent", agent),
         ("State", state(status)),
         ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
@@ -193,7 +193,7 @@ mod tests {
             }],
             encapsulation: EncapsulationMode::CrossSubnet,
             addresses: vec!["10.0.1.11".parse().unwrap()],
-            host_address: Some("10.244.1.1".parse().unwrap()),
+            host_addresses: vec!["10.244.1.1".parse().unwrap(), "fd00:10:244:1::1".parse().unwrap()],
             attachments: vec![AttachmentRow {
                 interface: "eth0".to_owned(),
                 hook: "to-uplink".to_owned(),
@@ -220,7 +220,7 @@ mod tests {
             show(&status()),
             "Node           a1\n\
              Addresses      10.0.1.11\n\
-             Host address   10.244.1.1\n\
+             Host address   10.244.1.1, fd00:10:244:1::1\n\
              Agent          version 0.1.0, process 42, up 3m 2s, layout 1\n\
              State          in step\n\
              Encapsulation  cross-subnet\n\

@@ -1,5 +1,7 @@
 //! Messages of the BPF programs (aya-log), into the agent's tracing log.
 
+use std::net::Ipv6Addr;
+
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Level, Log, Metadata, Record};
@@ -51,17 +53,26 @@ impl Log for Named {
     fn flush(&self) {}
 }
 
-/// The message with its first two words, numbers of hook and outcome, turned into their names; unchanged
-/// if they are none.
+/// The message with its first two words, numbers of hook and outcome, turned into their names (unchanged
+/// if they are none), and with each address as people write it.
 fn named(message: &str) -> String {
     let names = || {
         let (hook, rest) = message.split_once(' ')?;
         let (outcome, rest) = rest.split_once(' ')?;
         let hook = Hook::ALL.get(hook.parse::<usize>().ok()?)?;
         let outcome = Outcome::ALL.get(outcome.parse::<usize>().ok()?)?;
-        Some(format!("{} {} {rest}", hook.label(), outcome.label()))
+        Some(format!("{} {} {}", hook.label(), outcome.label(), with_canonical_addresses(rest)))
     };
     names().unwrap_or_else(|| message.to_owned())
+}
+
+/// The programs send addresses of both families in 16 bytes, IPv4 in its mapped form (`::ffff:10.1.2.3`).
+fn with_canonical_addresses(text: &str) -> String {
+    let canonical = |word: &str| match word.parse::<Ipv6Addr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => word.to_owned(),
+    };
+    text.split(' ').map(canonical).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -71,8 +82,12 @@ mod tests {
     #[test]
     fn hook_and_outcome_are_named() {
         assert_eq!(
-            named("0 20 10.244.1.10 -> 10.244.1.99 98 bytes"),
+            named("0 20 ::ffff:10.244.1.10 -> ::ffff:10.244.1.99 98 bytes"),
             "from-pod drop-unassigned 10.244.1.10 -> 10.244.1.99 98 bytes"
+        );
+        assert_eq!(
+            named("3 11 fd00:10:244:1::10 -> ::ffff 98 bytes"),
+            "to-pod stack-routed fd00:10:244:1::10 -> ::ffff 98 bytes"
         );
         for message in ["", "hello", "9 1 x", "0 99 x", "0 1"] {
             assert_eq!(named(message), message);

@@ -1,12 +1,14 @@
 //! Typed access to the maps, in the model's terms.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
-use ipnet::Ipv4Net;
 use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, MAX_NEXT_HOPS, NextHop, NextHopKind, Route, Settings, map_name,
 };
@@ -17,13 +19,13 @@ use crate::model::Prefix;
 /// The maps of a loaded object.
 pub struct Maps<'e>(pub &'e mut Ebpf);
 
-fn failed(map: &'static str, action: impl Into<String>) -> impl FnOnce(MapError) -> DatapathError {
+pub(super) fn failed(map: &'static str, action: impl Into<String>) -> impl FnOnce(MapError) -> DatapathError {
     let action = action.into();
     move |error| DatapathError::Map { action, map, error }
 }
 
 /// Deleting what is gone already is no failure.
-fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -32,13 +34,8 @@ fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
 }
 
 impl<'e> Maps<'e> {
-    fn map(&mut self, name: &'static str) -> Result<&mut Map, DatapathError> {
+    pub(super) fn map(&mut self, name: &'static str) -> Result<&mut Map, DatapathError> {
         self.0.map_mut(name).ok_or(DatapathError::Missing(name))
-    }
-
-    fn routes_v4(&mut self) -> Result<LpmTrie<&mut MapData, [u8; 4], Route>, DatapathError> {
-        let map = map_name::ROUTES_V4;
-        self.map(map)?.try_into().map_err(failed(map, "find an LPM trie"))
     }
 
     fn next_hops(&mut self) -> Result<Array<&mut MapData, NextHop>, DatapathError> {
@@ -58,23 +55,18 @@ impl<'e> Maps<'e> {
 
     /// Every route.
     pub fn routes(&mut self) -> Result<BTreeMap<Prefix, Route>, DatapathError> {
-        self.routes_v4()?
-            .iter()
-            .map(|entry| {
-                let (key, route) = entry.map_err(failed(map_name::ROUTES_V4, "read the routes"))?;
-                let net = Ipv4Net::new(key.data().into(), u8::try_from(key.prefix_len()).unwrap_or(32));
-                Ok((Prefix::from(net.unwrap_or_default()), route))
-            })
-            .collect()
+        let mut routes = self.routes_of::<Ipv4Addr>()?;
+        routes.append(&mut self.routes_of::<Ipv6Addr>()?);
+        Ok(routes)
     }
 
     /// What this address leads to.
     pub fn lookup(&mut self, address: IpAddr) -> Result<Option<(Route, NextHop)>, DatapathError> {
-        let route = match self.routes_v4()?.get(&key_v4(Prefix::host(address))?, 0) {
-            Ok(route) => route,
-            Err(MapError::KeyNotFound) => return Ok(None),
-            Err(error) => return Err(failed(map_name::ROUTES_V4, format!("look up {address}"))(error)),
+        let found = match address {
+            IpAddr::V4(address) => self.longest_match(address)?,
+            IpAddr::V6(address) => self.longest_match(address)?,
         };
+        let Some(route) = found else { return Ok(None) };
         let index = route.next_hop;
         let next_hop = self
             .next_hops()?
@@ -85,15 +77,18 @@ impl<'e> Maps<'e> {
 
     /// Writes a route.
     pub fn set_route(&mut self, prefix: Prefix, route: Route) -> Result<(), DatapathError> {
-        let key = key_v4(prefix)?;
-        self.routes_v4()?.insert(&key, route, 0).map_err(failed(map_name::ROUTES_V4, format!("set {prefix}")))
+        match prefix.address() {
+            IpAddr::V4(address) => self.insert_route(address, prefix.len(), route),
+            IpAddr::V6(address) => self.insert_route(address, prefix.len(), route),
+        }
     }
 
     /// Removes a route.
     pub fn delete_route(&mut self, prefix: Prefix) -> Result<(), DatapathError> {
-        let key = key_v4(prefix)?;
-        gone_is_fine(self.routes_v4()?.remove(&key))
-            .map_err(failed(map_name::ROUTES_V4, format!("delete {prefix}")))
+        match prefix.address() {
+            IpAddr::V4(address) => self.remove_route(address, prefix.len()),
+            IpAddr::V6(address) => self.remove_route(address, prefix.len()),
+        }
     }
 
     /// Every next-hop object in use, by index.
@@ -162,13 +157,5 @@ impl<'e> Maps<'e> {
             }))
         };
         (0..COUNTERS).map(sum).collect()
-    }
-}
-
-/// The trie's key for a prefix.
-fn key_v4(prefix: Prefix) -> Result<Key<[u8; 4]>, DatapathError> {
-    match prefix.address() {
-        IpAddr::V4(address) => Ok(Key::new(u32::from(prefix.len()), address.octets())),
-        IpAddr::V6(_) => Err(DatapathError::Missing("map for IPv6 routes")),
     }
 }

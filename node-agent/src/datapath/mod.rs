@@ -13,6 +13,7 @@ mod maps;
 pub mod memory;
 mod pins;
 mod program_set;
+mod route_map;
 
 use std::{
     net::IpAddr,
@@ -142,6 +143,7 @@ impl Datapath for BpfDatapath {
             endpoints: maps.endpoints()?,
             settings: maps.settings()?,
             attachments,
+            other_layouts: self.pins.other_layouts()?,
         })
     }
 
@@ -156,6 +158,7 @@ impl Datapath for BpfDatapath {
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
             MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
             MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
+            MapChange::RemoveLayout { version } => self.pins.remove_layout(*version),
         }
     }
 }

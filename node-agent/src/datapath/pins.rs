@@ -1,11 +1,12 @@
 //! Where things are pinned: what lets the datapath outlive the agent.
 //!
 //! ```text
-//! <bpffs>/podroute/v1/<MAP>              maps of layout version 1
+//! <bpffs>/podroute/v2/<MAP>              maps of layout version 2
 //! <bpffs>/podroute/links/<hook>-<index>  a program at an interface, by interface index
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use std::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use node_ebpf_common::{Hook, LAYOUT_VERSION};
 
-use super::DatapathError;
+use super::{DatapathError, attach::remove_file};
 
 /// The directories below one bpffs.
 #[derive(Debug, Clone)]
@@ -34,7 +35,11 @@ impl Pins {
 
     /// The maps of this build's layout.
     pub fn maps(&self) -> PathBuf {
-        self.root().join(format!("v{LAYOUT_VERSION}"))
+        self.layout(LAYOUT_VERSION)
+    }
+
+    fn layout(&self, version: u32) -> PathBuf {
+        self.root().join(format!("v{version}"))
     }
 
     /// One map.
@@ -83,6 +88,33 @@ impl Pins {
         Ok(entries(&directory)?.iter().filter_map(|path| parse_link(path)).collect())
     }
 
+    /// Versions of other layouts whose maps are still pinned: by agents of another version.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn other_layouts(&self) -> Result<BTreeSet<u32>, DatapathError> {
+        let found = entries(&self.root())?;
+        let versions = found.iter().filter_map(|path| parse_layout(path));
+        Ok(versions.filter(|version| *version != LAYOUT_VERSION).collect())
+    }
+
+    /// Removes the maps of a layout, which no attached program may use any more.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn remove_layout(&self, version: u32) -> Result<(), DatapathError> {
+        let directory = self.layout(version);
+        for pin in entries(&directory)? {
+            remove_file(&pin).map_err(DatapathError::pin("remove", &pin))?;
+        }
+        match fs::remove_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DatapathError::pin("remove", directory)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Every pin of ours, of whatever layout, directories last: in an order in which they can be removed.
     ///
     /// # Errors
@@ -123,9 +155,33 @@ fn parse_link(path: &Path) -> Option<(Hook, u32)> {
     Some((hook, index.parse().ok()?))
 }
 
+/// Version in the name of a layout's directory, written as we write it.
+fn parse_layout(path: &Path) -> Option<u32> {
+    let version = path.file_name()?.to_str()?.strip_prefix('v')?;
+    version.parse().ok().filter(|parsed: &u32| parsed.to_string() == version)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_layouts_are_found_and_removed_by_their_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let pins = Pins::new(directory.path());
+        assert_eq!(pins.other_layouts().unwrap(), BTreeSet::new());
+        let own = format!("v{LAYOUT_VERSION}");
+        for name in ["v1", own.as_str(), "v12", "links", "v", "v1x", "v01", "vv1"] {
+            fs::create_dir_all(pins.root().join(name)).unwrap();
+            fs::write(pins.root().join(name).join("NEXT_HOPS"), "").unwrap();
+        }
+        assert_eq!(pins.other_layouts().unwrap(), BTreeSet::from([1, 12]));
+        pins.remove_layout(1).unwrap();
+        pins.remove_layout(1).unwrap();
+        assert_eq!(pins.other_layouts().unwrap(), BTreeSet::from([12]));
+        assert!(pins.map("NEXT_HOPS").exists(), "our own stay");
+        assert!(pins.root().join("v01/NEXT_HOPS").exists(), "what we do not write is not ours");
+    }
 
     #[test]
     fn link_names_can_be_read_back() {

@@ -8,8 +8,8 @@ use aya::{
     programs::SchedClassifier,
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, Route, Settings,
-    map_name,
+    COUNTERS, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS,
+    NextHop, Route, Settings, map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -84,6 +84,13 @@ fn shape(name: &str) -> Shape {
     let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     match name {
         map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), MAX_ROUTES),
+        map_name::ROUTES_V6 => (MapType::LpmTrie, 4 + 16, size(size_of::<Route>()), MAX_ROUTES),
+        map_name::TRANSLATED_V4 => {
+            (MapType::LruHash, size(size_of::<Flow<[u8; 4]>>()), 8, MAX_TRANSLATED_FLOWS)
+        }
+        map_name::TRANSLATED_V6 => {
+            (MapType::LruHash, size(size_of::<Flow<[u8; 16]>>()), 8, MAX_TRANSLATED_FLOWS)
+        }
         map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
         map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),
         map_name::SETTINGS => (MapType::Array, 4, size(size_of::<Settings>()), 1),

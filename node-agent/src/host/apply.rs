@@ -10,6 +10,7 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use super::{
     Host, HostError,
     address_message::encode_address,
+    neighbour_message::encode_neighbour,
     observe::read_routes,
     route_message::{encode_delete_route, encode_new_route},
     session::{NetlinkError, Session},
@@ -47,7 +48,7 @@ impl Host {
         change: &'a HostChange,
     ) -> impl Future<Output = Result<(), HostError>> + use<'a> {
         let started = match change {
-            HostChange::Enable(setting) => self.sysctls.enable(setting).map(|()| None),
+            HostChange::Set(setting) => self.sysctls.set(setting).map(|()| None),
             _ => match request(change) {
                 Some((request, flags)) => Ok(Some(session.change(request, flags))),
                 None => Err(HostError::UnsupportedKind(Box::new(change.clone()))),
@@ -69,8 +70,16 @@ impl Host {
 fn request(change: &HostChange) -> Option<(RouteNetlinkMessage, u16)> {
     let add = NLM_F_CREATE | NLM_F_EXCL;
     Some(match change {
-        HostChange::Enable(_) => return None,
+        HostChange::Set(_) => return None,
         HostChange::AddAddress(address) => (RouteNetlinkMessage::NewAddress(encode_address(address)), add),
+        // Replacing: the kernel itself may have begun to look for it. Nobody else uses this address.
+        HostChange::SetNeighbour(set) => {
+            let flags = NLM_F_CREATE | NLM_F_REPLACE;
+            (RouteNetlinkMessage::NewNeighbour(encode_neighbour(&set.neighbour)), flags)
+        }
+        HostChange::DeleteNeighbour(deleted) => {
+            (RouteNetlinkMessage::DelNeighbour(encode_neighbour(&deleted.neighbour)), 0)
+        }
         // Without replacing: another program may have put its route there since we looked.
         HostChange::AddRoute(added) => (RouteNetlinkMessage::NewRoute(encode_new_route(&added.route)?), add),
         HostChange::ReplaceRoute(replaced) => {
@@ -90,8 +99,12 @@ fn is_done(change: &HostChange, reason: &NetlinkError) -> bool {
     match change {
         HostChange::AddAddress(_) => errno == Errno::EEXIST,
         HostChange::DeleteRoute(_) => matches!(errno, Errno::ESRCH | Errno::ENODEV),
+        HostChange::DeleteNeighbour(_) => matches!(errno, Errno::ENOENT | Errno::ENODEV),
         HostChange::DeleteAddress(_) => matches!(errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
-        HostChange::Enable(_) | HostChange::AddRoute(_) | HostChange::ReplaceRoute(_) => false,
+        HostChange::Set(_)
+        | HostChange::SetNeighbour(_)
+        | HostChange::AddRoute(_)
+        | HostChange::ReplaceRoute(_) => false,
     }
 }
 
@@ -126,7 +139,9 @@ fn forgive_done_before(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AddressChange, RouteChange, RouteKind, Setting};
+    use crate::model::{
+        AddressChange, NeighbourChange, PlaceholderNeighbour, RouteChange, RouteKind, Setting,
+    };
 
     fn route(kind: RouteKind) -> RouteChange {
         RouteChange {
@@ -159,7 +174,9 @@ mod tests {
         assert_eq!(flags(HostChange::ReplaceRoute(route(RouteKind::Blackhole))), replace);
         assert_eq!(flags(HostChange::DeleteRoute(route(RouteKind::Other))), Some(0));
         assert_eq!(flags(HostChange::AddRoute(route(RouteKind::Other))), None);
-        assert_eq!(flags(HostChange::Enable(Setting::ForwardingV4)), None);
+        let neighbour = NeighbourChange { neighbour: PlaceholderNeighbour::on(2), interface: None };
+        assert_eq!(flags(HostChange::SetNeighbour(neighbour)), replace);
+        assert_eq!(flags(HostChange::Set(Setting::ForwardingV4)), None);
     }
 
     #[test]
@@ -170,6 +187,9 @@ mod tests {
         assert!(!is_done(&delete, &refused(Errno::EPERM)));
         assert!(!is_done(&delete, &NetlinkError::NoAnswer));
         assert!(is_done(&HostChange::DeleteAddress(address()), &refused(Errno::EADDRNOTAVAIL)));
+        let neighbour = NeighbourChange { neighbour: PlaceholderNeighbour::on(2), interface: None };
+        assert!(is_done(&HostChange::DeleteNeighbour(neighbour.clone()), &refused(Errno::ENOENT)));
+        assert!(!is_done(&HostChange::SetNeighbour(neighbour), &refused(Errno::ENOENT)));
         assert!(is_done(&HostChange::AddAddress(address()), &refused(Errno::EEXIST)));
         // It may be another program's: that must be looked at.
         let add = HostChange::AddRoute(route(RouteKind::Blackhole));

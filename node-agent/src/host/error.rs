@@ -66,6 +66,9 @@ fn advice(change: &HostChange, reason: &NetlinkError) -> &'static str {
     };
     let Some(errno) = reason.errno() else { return "" };
     match errno {
+        Errno::EACCES if reason.detail().is_some_and(|text| text.contains("IPv6")) => {
+            "; IPv6 is turned off at its interface: set net.ipv6.conf.INTERFACE.disable_ipv6 to 0"
+        }
         Errno::EPERM | Errno::EACCES => "; run the agent as root or give it CAP_NET_ADMIN",
         Errno::ENETDOWN => {
             "; its interface is down: bring it up (`ip link set INTERFACE up`), the agent tries again then"
@@ -137,6 +140,8 @@ mod tests {
         let own_gateway =
             text(add_route(Some("10.244.1.1")), Errno::EINVAL, Some("Nexthop has invalid gateway"));
         assert!(own_gateway.contains("must be another host's address"), "{own_gateway}");
+        let disabled = text(add_route(None), Errno::EACCES, Some("IPv6 is disabled on nexthop device"));
+        assert!(disabled.ends_with("disable_ipv6 to 0"), "{disabled}");
         let without = text(add_route(None), Errno::EINVAL, None);
         assert!(without.ends_with("Invalid argument (EINVAL)"), "{without}");
         assert!(text(add_route(None), Errno::EEXIST, None).contains("another program"));

@@ -2,7 +2,10 @@
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkLayerType,
+        LinkMessage,
+    },
 };
 
 use crate::model::Link;
@@ -26,6 +29,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         forwarding_v4: false,
         proxy_arp: false,
+        ra_unless_forwarding: false,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -38,6 +42,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
                     link.forwarding_v4 = config.forwarding != 0;
                     link.proxy_arp = config.proxy_arp != 0;
                 }
+                link.ra_unless_forwarding = accept_ra(families) == Some(1);
             }
             _ => {}
         }
@@ -55,8 +60,21 @@ fn ipv4_config(families: &[AfSpecUnspec]) -> Option<&InetDevConf> {
     })
 }
 
+/// `accept_ra`, where the interface has IPv6: 0 never, 1 unless the host forwards, 2 always.
+fn accept_ra(families: &[AfSpecUnspec]) -> Option<i32> {
+    families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(attributes) => attributes.iter().find_map(|attribute| match attribute {
+            AfSpecInet6::DevConf(config) => Some(config.accept_ra),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::link::Inet6DevConf;
+
     use super::*;
 
     fn message(attributes: Vec<LinkAttribute>) -> RouteNetlinkMessage {
@@ -72,11 +90,16 @@ mod tests {
         let mut config = InetDevConf::default();
         config.forwarding = 1;
         config.proxy_arp = 1;
+        let mut config_v6 = Inet6DevConf::default();
+        config_v6.accept_ra = 1;
         let RouteNetlinkMessage::NewLink(mut message) = message(vec![
             LinkAttribute::IfName("veth-web-0".to_owned()),
             LinkAttribute::Mtu(1480),
             LinkAttribute::Address(vec![0xee; 6]),
-            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![AfSpecInet::DevConf(config)])]),
+            LinkAttribute::AfSpecUnspec(vec![
+                AfSpecUnspec::Inet(vec![AfSpecInet::DevConf(config)]),
+                AfSpecUnspec::Inet6(vec![AfSpecInet6::DevConf(config_v6)]),
+            ]),
         ]) else {
             unreachable!("made above")
         };
@@ -92,6 +115,7 @@ mod tests {
             ethernet: true,
             forwarding_v4: true,
             proxy_arp: true,
+            ra_unless_forwarding: true,
         };
         assert_eq!(decoded, Some(expected));
     }

@@ -8,6 +8,7 @@ mod apply;
 mod error;
 mod link_message;
 mod neighbour;
+mod neighbour_message;
 mod observe;
 mod route_message;
 mod session;

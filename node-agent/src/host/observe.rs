@@ -7,13 +7,15 @@ use super::{
     Host, HostError,
     address_message::{decode_address, dump_addresses},
     link_message::{decode_link, dump_links},
+    neighbour_message::{decode_our_neighbour, dump_neighbours},
     route_message::{decode_route, dump_routes},
     session::{NetlinkError, Session},
 };
-use crate::model::{HostView, KernelRoute, Setting};
+use crate::model::{self, HostView, KernelRoute, Setting};
 
 /// The families whose routes are read.
-const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+const FAMILIES: [(AddressFamily, model::AddressFamily); 2] =
+    [(AddressFamily::Inet, model::AddressFamily::V4), (AddressFamily::Inet6, model::AddressFamily::V6)];
 
 impl Host {
     /// Links, addresses, routes of the main table and sysctls, as they are now. Each table is consistent in
@@ -26,11 +28,16 @@ impl Host {
         let session = Session::open()?;
         let links = read(&session, "links", dump_links()).await?;
         let addresses = read(&session, "addresses", dump_addresses()).await?;
+        let neighbours = read(&session, "neighbours", dump_neighbours()).await?;
+        let forwarding_v6 =
+            self.sysctls.has_ipv6().then(|| self.sysctls.is_met(&Setting::ForwardingV6)).transpose()?;
         Ok(HostView {
             links: links.iter().filter_map(decode_link).collect(),
             addresses: addresses.iter().filter_map(decode_address).collect(),
             routes: read_routes(&session).await?,
-            forwarding_v4: self.sysctls.is_on(&Setting::ForwardingV4)?,
+            neighbours: neighbours.iter().filter_map(decode_our_neighbour).collect(),
+            forwarding_v4: self.sysctls.is_met(&Setting::ForwardingV4)?,
+            forwarding_v6,
         })
     }
 }
@@ -38,15 +45,15 @@ impl Host {
 /// The main table, of both families.
 pub(super) async fn read_routes(session: &Session) -> Result<Vec<KernelRoute>, HostError> {
     let mut routes = Vec::new();
-    for family in FAMILIES {
-        let messages = match session.dump(dump_routes(family)).await {
+    for (number, family) in FAMILIES {
+        let messages = match session.dump(dump_routes(number)).await {
             Ok(messages) => messages,
             // The kernel makes a table when its first route comes.
             Err(NetlinkError::Refused { errno: Errno::ENOENT, .. }) => continue,
             Err(reason) => return Err(HostError::Read { table: "routes", reason }),
         };
         // A kernel without a family answers for all the others.
-        let of_family = |route: &KernelRoute| route.destination.is_v4() == (family == AddressFamily::Inet);
+        let of_family = |route: &KernelRoute| route.destination.family() == family;
         routes.extend(messages.iter().filter_map(decode_route).filter(of_family));
     }
     Ok(routes)

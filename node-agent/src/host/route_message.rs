@@ -11,7 +11,7 @@ use netlink_packet_route::{
     },
 };
 
-use crate::model::{KernelRoute, Prefix, RouteKind};
+use crate::model::{self, KernelRoute, Prefix, RouteKind};
 
 /// Asks for every route of the main table of a family.
 pub(super) fn dump_routes(family: AddressFamily) -> RouteNetlinkMessage {
@@ -120,7 +120,10 @@ pub(super) fn encode_delete_route(route: &KernelRoute) -> RouteMessage {
 }
 
 fn encode(route: &KernelRoute) -> RouteMessage {
-    let family = if route.destination.is_v4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let family = match route.destination.family() {
+        model::AddressFamily::V4 => AddressFamily::Inet,
+        model::AddressFamily::V6 => AddressFamily::Inet6,
+    };
     let mut message = main_table(family);
     message.header.destination_prefix_length = route.destination.len();
     message.header.protocol = RouteProtocol::Other(KernelRoute::PROTOCOL);

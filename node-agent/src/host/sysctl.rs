@@ -17,20 +17,29 @@ impl Sysctls {
         Self { root: PathBuf::from("/proc/sys") }
     }
 
-    pub(super) fn is_on(&self, setting: &Setting) -> Result<bool, HostError> {
+    /// Whether the kernel has IPv6: no, where it is left out or was booted with `ipv6.disable=1`.
+    pub(super) fn has_ipv6(&self) -> bool {
+        self.root.join("net/ipv6").is_dir()
+    }
+
+    pub(super) fn is_met(&self, setting: &Setting) -> Result<bool, HostError> {
         let path = self.root.join(setting.path());
         let text =
             fs::read_to_string(&path).map_err(|reason| HostError::Sysctl { action: "read", path, reason })?;
-        Ok(!matches!(text.trim(), "0" | ""))
+        Ok(setting.is_met_by(text.trim()))
     }
 
-    /// Turns it on, unless it is: writing `ip_forward` resets other sysctls even where it does not change.
-    pub(super) fn enable(&self, setting: &Setting) -> Result<(), HostError> {
-        if self.is_on(setting)? {
+    /// Sets it, unless it is met: writing `ip_forward` resets other sysctls even where it does not change.
+    pub(super) fn set(&self, setting: &Setting) -> Result<(), HostError> {
+        if self.is_met(setting)? {
             return Ok(());
         }
         let path = self.root.join(setting.path());
-        fs::write(&path, "1\n").map_err(|reason| HostError::Sysctl { action: "set", path, reason })
+        fs::write(&path, format!("{}\n", setting.value())).map_err(|reason| HostError::Sysctl {
+            action: "set",
+            path,
+            reason,
+        })
     }
 }
 
@@ -45,22 +54,46 @@ mod tests {
         fs::write(folder.path().join("net/ipv4/ip_forward"), "0\n").unwrap();
         fs::write(interface.join("forwarding"), "1\n").unwrap();
         fs::write(interface.join("proxy_arp"), "0\n").unwrap();
+        for (file, content) in [("all/forwarding", "0\n"), ("eth0/accept_ra", "1\n")] {
+            let file = folder.path().join("net/ipv6/conf").join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
         let sysctls = Sysctls { root: folder.path().to_owned() };
         (folder, sysctls)
     }
 
     #[test]
-    fn turned_on_by_its_file() {
+    fn set_by_its_file() {
         let (folder, sysctls) = sysctls();
-        for (setting, file) in [
-            (Setting::ForwardingV4, "net/ipv4/ip_forward"),
-            (Setting::ProxyArp("veth.1".to_owned()), "net/ipv4/conf/veth.1/proxy_arp"),
+        for (setting, file, content) in [
+            (Setting::ForwardingV4, "net/ipv4/ip_forward", "1\n"),
+            (Setting::ProxyArp("veth.1".to_owned()), "net/ipv4/conf/veth.1/proxy_arp", "1\n"),
+            (Setting::ForwardingV6, "net/ipv6/conf/all/forwarding", "1\n"),
+            (Setting::AcceptRa("eth0".to_owned()), "net/ipv6/conf/eth0/accept_ra", "2\n"),
         ] {
-            assert!(!sysctls.is_on(&setting).unwrap());
-            sysctls.enable(&setting).unwrap();
-            assert!(sysctls.is_on(&setting).unwrap());
-            assert_eq!(fs::read_to_string(folder.path().join(file)).unwrap(), "1\n");
+            assert!(!sysctls.is_met(&setting).unwrap(), "{setting}");
+            sysctls.set(&setting).unwrap();
+            assert!(sysctls.is_met(&setting).unwrap(), "{setting}");
+            assert_eq!(fs::read_to_string(folder.path().join(file)).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn a_host_that_takes_no_router_advertisements_goes_on_taking_none() {
+        let (folder, sysctls) = sysctls();
+        let file = folder.path().join("net/ipv6/conf/eth0/accept_ra");
+        fs::write(&file, "0\n").unwrap();
+        sysctls.set(&Setting::AcceptRa("eth0".to_owned())).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "0\n");
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_is_told_by_its_folder() {
+        let (folder, sysctls) = sysctls();
+        assert!(sysctls.has_ipv6());
+        fs::remove_dir_all(folder.path().join("net/ipv6")).unwrap();
+        assert!(!sysctls.has_ipv6());
     }
 
     #[test]
@@ -69,14 +102,14 @@ mod tests {
         let file = folder.path().join("net/ipv4/conf/veth.1/forwarding");
         // Any value but 0 is on: if it were written, it would be 1.
         fs::write(&file, "2\n").unwrap();
-        sysctls.enable(&Setting::InterfaceForwardingV4("veth.1".to_owned())).unwrap();
+        sysctls.set(&Setting::InterfaceForwardingV4("veth.1".to_owned())).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "2\n");
     }
 
     #[test]
     fn missing_interface_is_named() {
         let (_folder, sysctls) = sysctls();
-        let error = sysctls.enable(&Setting::ProxyArp("veth-gone".to_owned())).unwrap_err().to_string();
+        let error = sysctls.set(&Setting::ProxyArp("veth-gone".to_owned())).unwrap_err().to_string();
         assert!(error.contains("net/ipv4/conf/veth-gone/proxy_arp"), "{error}");
     }
 }

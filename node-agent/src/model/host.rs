@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::Prefix;
+use super::{AddressFamily, PlaceholderNeighbour, Prefix};
 
 /// The host's network as the kernel reported it: links, addresses and the main routing table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,8 +14,12 @@ pub struct HostView {
     pub addresses: Vec<InterfaceAddress>,
     /// Every route of the main table, ours included.
     pub routes: Vec<KernelRoute>,
+    /// Permanent IPv6 neighbours that carry our protocol number.
+    pub neighbours: Vec<PlaceholderNeighbour>,
     /// Whether IPv4 forwarding is on (`net.ipv4.ip_forward`).
     pub forwarding_v4: bool,
+    /// Whether IPv6 forwarding is on (`net.ipv6.conf.all.forwarding`); none if the kernel has no IPv6.
+    pub forwarding_v6: Option<bool>,
 }
 
 impl HostView {
@@ -53,6 +57,9 @@ pub struct Link {
     pub forwarding_v4: bool,
     /// Whether the host answers ARP requests here for what it has a route to (`net.ipv4.conf.NAME.proxy_arp`).
     pub proxy_arp: bool,
+    /// Whether router advertisements are taken here only as long as the host does not forward
+    /// (`net.ipv6.conf.NAME.accept_ra` is 1).
+    pub ra_unless_forwarding: bool,
 }
 
 /// An address on an interface.
@@ -113,7 +120,10 @@ impl KernelRoute {
     /// The route as the kernel reports it back once it is installed.
     #[must_use]
     pub fn as_reported(&self) -> Self {
-        let default = if self.destination.is_v4() { 0 } else { Self::DEFAULT_METRIC_V6 };
+        let default = match self.destination.family() {
+            AddressFamily::V4 => 0,
+            AddressFamily::V6 => Self::DEFAULT_METRIC_V6,
+        };
         let metric = if self.metric == 0 { default } else { self.metric };
         Self { metric, ..self.clone() }
     }

@@ -3,7 +3,7 @@ use std::{fmt, path::PathBuf};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{KernelRoute, OwnAddress, RouteKind};
+use super::{AddressFamily, KernelRoute, OwnAddress, PlaceholderNeighbour, RouteKind};
 
 /// One change to the kernel's own tables: a step of a plan, and what an error or a dry run names.
 ///
@@ -11,16 +11,20 @@ use super::{KernelRoute, OwnAddress, RouteKind};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostChange {
-    /// Turn a sysctl on.
-    Enable(Setting),
+    /// Set a sysctl.
+    Set(Setting),
     /// Put an address of ours on its interface, with [`OwnAddress::LABEL`].
     AddAddress(AddressChange),
+    /// Add a neighbour of ours, or put it right.
+    SetNeighbour(NeighbourChange),
     /// Add a route where there is none with its destination and metric.
     AddRoute(RouteChange),
     /// Replace the route of ours that has this destination and metric.
     ReplaceRoute(RouteChange),
     /// Remove a route of ours.
     DeleteRoute(RouteChange),
+    /// Remove a neighbour of ours.
+    DeleteNeighbour(NeighbourChange),
     /// Remove an address of ours.
     DeleteAddress(AddressChange),
 }
@@ -29,24 +33,26 @@ impl HostChange {
     /// Whether it takes something away that nothing replaces.
     #[must_use]
     pub fn is_removal(&self) -> bool {
-        matches!(self, Self::DeleteRoute(_) | Self::DeleteAddress(_))
+        matches!(self, Self::DeleteRoute(_) | Self::DeleteNeighbour(_) | Self::DeleteAddress(_))
     }
 }
 
 impl fmt::Display for HostChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Enable(setting) => write!(f, "set {setting} = 1"),
+            Self::Set(setting) => write!(f, "set {setting} = {}", setting.value()),
             Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::SetNeighbour(neighbour) => write!(f, "set neighbour {neighbour}"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
             Self::ReplaceRoute(route) => write!(f, "replace route {route}"),
             Self::DeleteRoute(route) => write!(f, "delete route {route}"),
+            Self::DeleteNeighbour(neighbour) => write!(f, "delete neighbour {neighbour}"),
             Self::DeleteAddress(address) => write!(f, "delete address {address}"),
         }
     }
 }
 
-/// A sysctl that the agent needs to be on.
+/// A sysctl that the agent needs to have a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Setting {
@@ -56,18 +62,48 @@ pub enum Setting {
     InterfaceForwardingV4(String),
     /// `net.ipv4.conf.INTERFACE.proxy_arp`: the host answers ARP requests for whatever it has a route to.
     ProxyArp(String),
+    /// `net.ipv6.conf.INTERFACE.accept_ra` = 2: router advertisements are taken even though the host forwards.
+    AcceptRa(String),
+    /// `net.ipv6.conf.all.forwarding`: the node forwards IPv6 packets.
+    ForwardingV6,
 }
 
 impl Setting {
     /// Its file below `/proc/sys`. Not its dotted name, because an interface's name may contain dots.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        let of_interface =
-            |interface: &str, file: &str| PathBuf::from("net/ipv4/conf").join(interface).join(file);
+        let of_interface = |family: &str, interface: &str, file: &str| {
+            PathBuf::from("net").join(family).join("conf").join(interface).join(file)
+        };
         match self {
             Self::ForwardingV4 => PathBuf::from("net/ipv4/ip_forward"),
-            Self::InterfaceForwardingV4(interface) => of_interface(interface, "forwarding"),
-            Self::ProxyArp(interface) => of_interface(interface, "proxy_arp"),
+            Self::InterfaceForwardingV4(interface) => of_interface("ipv4", interface, "forwarding"),
+            Self::ProxyArp(interface) => of_interface("ipv4", interface, "proxy_arp"),
+            Self::AcceptRa(interface) => of_interface("ipv6", interface, "accept_ra"),
+            Self::ForwardingV6 => of_interface("ipv6", "all", "forwarding"),
+        }
+    }
+
+    /// What it is set to.
+    #[must_use]
+    pub fn value(&self) -> &'static str {
+        match self {
+            Self::AcceptRa(_) => "2",
+            Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
+                "1"
+            }
+        }
+    }
+
+    /// Whether this content of its file needs no change.
+    #[must_use]
+    pub fn is_met_by(&self, content: &str) -> bool {
+        match self {
+            // 0 is somebody's decision to take none at all.
+            Self::AcceptRa(_) => content != "1",
+            Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
+                !matches!(content, "0" | "")
+            }
         }
     }
 }
@@ -96,7 +132,8 @@ impl fmt::Display for RouteChange {
         }
         write!(f, "{}", route.destination)?;
         if let Some(gateway) = route.gateway {
-            write!(f, " via {gateway}")?;
+            let other_family = AddressFamily::from(gateway) != route.destination.family();
+            write!(f, " via {}{gateway}", if other_family { "inet6 " } else { "" })?;
         }
         match (&self.interface, route.link) {
             (Some(name), _) => write!(f, " dev {name}")?,
@@ -138,5 +175,27 @@ impl fmt::Display for AddressChange {
             None => write!(f, "#{}", self.link)?,
         }
         write!(f, " label {}", OwnAddress::LABEL)
+    }
+}
+
+/// A neighbour to set or delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NeighbourChange {
+    /// The neighbour.
+    pub neighbour: PlaceholderNeighbour,
+    /// Name of its interface, for people; none if it is gone.
+    pub interface: Option<String>,
+}
+
+impl fmt::Display for NeighbourChange {
+    /// As `ip neighbour` writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlaceholderNeighbour { link, address, mac } = self.neighbour;
+        write!(f, "{address} dev ")?;
+        match &self.interface {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "#{link}")?,
+        }
+        write!(f, " lladdr {} permanent", mac.map(|byte| format!("{byte:02x}")).join(":"))
     }
 }

@@ -1,10 +1,12 @@
 //! The nouns of the agent: plain types without I/O, shared by every other module.
 
 mod cluster;
+mod family;
 mod host;
 mod host_change;
 mod interface;
 mod name;
+mod neighbour;
 mod prefix;
 mod wanted;
 
@@ -12,9 +14,13 @@ pub use cluster::{
     Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceId,
     SourceUpdate,
 };
+pub use family::AddressFamily;
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
-pub use host_change::{AddressChange, HostChange, RouteChange, Setting};
+pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, Setting};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
+pub use neighbour::PlaceholderNeighbour;
 pub use prefix::{Prefix, PrefixError};
-pub use wanted::{Attachment, NextHopKey, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute};
+pub use wanted::{
+    Attachment, NextHopKey, NodePath, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute,
+};

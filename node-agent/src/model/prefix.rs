@@ -3,6 +3,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::AddressFamily;
+
 /// Why a string is no prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
@@ -67,10 +69,10 @@ impl Prefix {
         self.0.contains(&other.0)
     }
 
-    /// Whether it is IPv4.
+    /// The family of its addresses.
     #[must_use]
-    pub fn is_v4(&self) -> bool {
-        matches!(self.0, IpNet::V4(_))
+    pub fn family(&self) -> AddressFamily {
+        self.address().into()
     }
 
     /// The prefix as ipnet has it.

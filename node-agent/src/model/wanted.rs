@@ -6,7 +6,7 @@ use std::{
 
 use node_ebpf_common::{Endpoint, Hook, NextHop, Settings};
 
-use super::{KernelRoute, NodeName, PodName, Prefix};
+use super::{AddressFamily, KernelRoute, NodeName, PlaceholderNeighbour, PodName, Prefix};
 
 /// What a next-hop object stands for. Stable over restarts: its hash is the object's identity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,16 +16,21 @@ pub enum NextHopKey {
     /// The unassigned rest of this node's pod prefixes.
     Unassigned,
     /// A remote node.
-    Node(NodeName),
+    Node(NodePath),
     /// A local pod.
     Pod(PodName),
 }
 
 impl NextHopKey {
-    /// The identity that the object carries in the map: FNV-1a of its text (never 0, which is "free").
+    /// The identity that the object carries in the map: FNV-1a of its name with everything that tells it
+    /// from others (never 0, which is "free").
     #[must_use]
     pub fn identity(&self) -> u64 {
-        let hash = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let name = match self {
+            Self::Node(NodePath { node, inner, outer }) => format!("node {node} {inner} {outer}"),
+            Self::Host | Self::Unassigned | Self::Pod(_) => self.to_string(),
+        };
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         hash.max(1)
@@ -37,8 +42,32 @@ impl fmt::Display for NextHopKey {
         match self {
             Self::Host => f.write_str("host"),
             Self::Unassigned => f.write_str("unassigned"),
-            Self::Node(name) => write!(f, "node {name}"),
+            Self::Node(path) => path.fmt(f),
             Self::Pod(name) => write!(f, "pod {name}"),
+        }
+    }
+}
+
+/// One of the ways to a remote node. Each has a next-hop object of its own, since the family of an outer
+/// header must not change under a program that reads the object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodePath {
+    /// The node.
+    pub node: NodeName,
+    /// Family of the pods' packets.
+    pub inner: AddressFamily,
+    /// Family of the addresses by which the two nodes reach each other.
+    pub outer: AddressFamily,
+}
+
+impl fmt::Display for NodePath {
+    /// `node b1` for IPv4 alone, otherwise with the families: `node b1 (IPv6)`, `node b1 (IPv6 over IPv4)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, inner, outer } = self;
+        match (inner, outer) {
+            (AddressFamily::V4, AddressFamily::V4) => write!(f, "node {node}"),
+            (AddressFamily::V6, AddressFamily::V6) => write!(f, "node {node} ({inner})"),
+            (inner, outer) => write!(f, "node {node} ({inner} over {outer})"),
         }
     }
 }
@@ -95,8 +124,21 @@ pub struct WantedHost {
     pub routes: BTreeMap<Prefix, KernelRoute>,
     /// Addresses on the loopback, labelled as ours: source of what the host sends to remote pods.
     pub addresses: BTreeSet<OwnAddress>,
+    /// Stand-ins for gateways of another family.
+    pub neighbours: BTreeSet<PlaceholderNeighbour>,
     /// Local pods' interfaces, which need `proxy_arp` and `forwarding`.
     pub pod_interfaces: BTreeSet<String>,
+    /// Names of the uplinks.
+    pub uplinks: BTreeSet<String>,
+}
+
+impl WantedHost {
+    /// Whether there is anything of this family, so that its packets must be forwarded.
+    #[must_use]
+    pub fn has(&self, family: AddressFamily) -> bool {
+        self.routes.keys().any(|prefix| prefix.family() == family)
+            || self.addresses.iter().any(|own| AddressFamily::from(own.address) == family)
+    }
 }
 
 /// An address of ours on the loopback interface.

@@ -4,8 +4,8 @@
 //! is named is written before what names it, and removed after it.
 //!
 //! ```text
-//! settings → next hops → endpoints → routes → attach   │ detach → endpoints − → routes − → next hops −
-//!            additions and changes, always allowed     │ deletions, only if allowed
+//! settings → next hops → endpoints → routes → attach │ detach → endpoints − → routes − → next hops − → layouts −
+//!            additions and changes, always allowed   │ deletions, only if allowed
 //! ```
 
 use std::{
@@ -31,6 +31,8 @@ pub struct ObservedDatapath {
     pub settings: Settings,
     /// Attachments of ours, also those whose interface is gone.
     pub attachments: BTreeMap<AttachmentPoint, AttachmentState>,
+    /// Versions of other layouts whose maps are still there, for programs of another agent.
+    pub other_layouts: BTreeSet<u32>,
 }
 
 impl ObservedDatapath {
@@ -61,6 +63,9 @@ impl ObservedDatapath {
             }
             MapChange::FreeNextHop { index } => {
                 self.next_hops.remove(index);
+            }
+            MapChange::RemoveLayout { version } => {
+                self.other_layouts.remove(version);
             }
         }
     }
@@ -135,6 +140,11 @@ pub enum MapChange {
         /// Where.
         index: u32,
     },
+    /// Remove the maps of another layout, once no program that uses them is attached any more.
+    RemoveLayout {
+        /// Which layout.
+        version: u32,
+    },
 }
 
 impl MapChange {
@@ -145,7 +155,8 @@ impl MapChange {
             Self::Detach(_)
             | Self::DeleteEndpoint { .. }
             | Self::DeleteRoute { .. }
-            | Self::FreeNextHop { .. } => true,
+            | Self::FreeNextHop { .. }
+            | Self::RemoveLayout { .. } => true,
             Self::SetSettings(_)
             | Self::SetNextHop { .. }
             | Self::SetEndpoint { .. }
@@ -169,6 +180,7 @@ impl fmt::Display for MapChange {
             Self::DeleteEndpoint { link } => write!(f, "delete endpoint of interface {link}"),
             Self::DeleteRoute { prefix } => write!(f, "delete route {prefix}"),
             Self::FreeNextHop { index } => write!(f, "free next hop {index}"),
+            Self::RemoveLayout { version } => write!(f, "remove the maps of layout {version}"),
         }
     }
 }
@@ -289,6 +301,9 @@ fn deletions(
     kept.extend(assignments.values());
     let unwanted = observed.next_hops.keys().filter(|index| !kept.contains(index));
     changes.extend(unwanted.map(|index| MapChange::FreeNextHop { index: *index }));
+    // By now every program of ours is this build's, or detached.
+    changes
+        .extend(observed.other_layouts.iter().map(|version| MapChange::RemoveLayout { version: *version }));
     changes
 }
 

@@ -231,6 +231,8 @@ fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapa
             MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. },
             MapChange::SetNextHop { .. } | MapChange::SetRoute { .. },
         ) => true,
+        // A program that could not be replaced may use them, and an attachment waits without failing.
+        (MapChange::RemoveLayout { .. }, _) => true,
         _ => false,
     })
 }

@@ -1,7 +1,7 @@
-//! The plan for the kernel's own tables: sysctls, addresses and routes.
+//! The plan for the kernel's own tables: sysctls, addresses, neighbours and routes.
 //!
-//! Only what carries our mark is ever changed or removed: [`KernelRoute::PROTOCOL`] on a route,
-//! [`OwnAddress::LABEL`] on an address.
+//! Only what carries our mark is ever changed or removed: [`KernelRoute::PROTOCOL`] on a route
+//! and on a neighbour, [`OwnAddress::LABEL`] on an address.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::model::{
-    AddressChange, HostChange, HostView, InterfaceAddress, KernelRoute, OwnAddress, Prefix, RouteChange,
-    Setting, WantedHost,
+    AddressChange, AddressFamily, HostChange, HostView, InterfaceAddress, KernelRoute, NeighbourChange,
+    OwnAddress, PlaceholderNeighbour, Prefix, RouteChange, Setting, WantedHost,
 };
 
 /// What to change, in this order, and what stands in the way.
@@ -66,29 +66,32 @@ impl fmt::Display for HostConflict {
 /// With nothing wanted, this removes all that is ours (`node-agent cleanup`). Sysctls are only ever turned
 /// on: other programs may rely on them.
 ///
-/// Order: sysctls; addresses before the routes that use them as source; new routes before old ones go, so
-/// that there is always one; addresses last, because the kernel removes the routes that use them.
+/// Order: sysctls; addresses and neighbours before the routes that use them; new routes before old ones go,
+/// so that there is always one; then neighbours; addresses last, because the kernel removes the routes that use them.
 #[must_use]
 pub fn plan(wanted: &WantedHost, observed: &HostView) -> HostPlan {
-    let settings = settings(wanted, observed).into_iter().map(HostChange::Enable);
+    let settings = settings(wanted, observed).into_iter().map(HostChange::Set);
     let addresses = addresses(wanted, observed);
+    let neighbours = neighbours(wanted, observed);
     let routes = routes(wanted, observed);
     HostPlan {
         changes: settings
             .chain(addresses.add.into_iter().map(HostChange::AddAddress))
+            .chain(neighbours.set.into_iter().map(HostChange::SetNeighbour))
             .chain(routes.set)
             .chain(routes.delete.into_iter().map(HostChange::DeleteRoute))
+            .chain(neighbours.delete.into_iter().map(HostChange::DeleteNeighbour))
             .chain(addresses.delete.into_iter().map(HostChange::DeleteAddress))
             .collect(),
         conflicts: addresses.conflicts.into_iter().chain(routes.conflicts).collect(),
     }
 }
 
-/// The sysctls to turn on. `ip_forward` comes first, because writing it sets every interface's `forwarding`.
+/// The sysctls to set. `ip_forward` comes first, because writing it sets every interface's `forwarding`.
 /// An interface that is not there yet is left for the next observation.
 fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
     let mut settings = Vec::new();
-    if *wanted != WantedHost::default() && !observed.forwarding_v4 {
+    if wanted.has(AddressFamily::V4) && !observed.forwarding_v4 {
         settings.push(Setting::ForwardingV4);
     }
     for link in wanted.pod_interfaces.iter().filter_map(|name| observed.link_by_name(name)) {
@@ -98,6 +101,14 @@ fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
         if !link.proxy_arp {
             settings.push(Setting::ProxyArp(link.name.clone()));
         }
+    }
+    if wanted.has(AddressFamily::V6) && observed.forwarding_v6 == Some(false) {
+        // A host that forwards takes no router advertisements any more, and would lose a default route that
+        // it has from one: first, the uplinks are told to go on.
+        let uplinks = wanted.uplinks.iter().filter_map(|name| observed.link_by_name(name));
+        let keep_ra = uplinks.filter(|link| link.ra_unless_forwarding);
+        settings.extend(keep_ra.map(|link| Setting::AcceptRa(link.name.clone())));
+        settings.push(Setting::ForwardingV6);
     }
     settings
 }
@@ -128,6 +139,27 @@ fn addresses(wanted: &WantedHost, observed: &HostView) -> AddressPlan {
         .map(|found| change(found.link, found.address))
         .collect();
     plan
+}
+
+struct NeighbourPlan {
+    set: Vec<NeighbourChange>,
+    delete: Vec<NeighbourChange>,
+}
+
+fn neighbours(wanted: &WantedHost, observed: &HostView) -> NeighbourPlan {
+    let change = |neighbour: &PlaceholderNeighbour| NeighbourChange {
+        neighbour: *neighbour,
+        interface: link_name(observed, neighbour.link),
+    };
+    let same_place = |one: &PlaceholderNeighbour, two: &PlaceholderNeighbour| {
+        (one.link, one.address) == (two.link, two.address)
+    };
+    let missing = wanted.neighbours.iter().filter(|wanted| !observed.neighbours.contains(wanted));
+    let unwanted = observed
+        .neighbours
+        .iter()
+        .filter(|found| !wanted.neighbours.iter().any(|one| same_place(one, found)));
+    NeighbourPlan { set: missing.map(change).collect(), delete: unwanted.map(change).collect() }
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use node_ebpf_common::{NextHop, NextHopKind};
+use node_ebpf_common::NextHopKind;
 use serde::Serialize;
 
 use super::{Candidate, Loser, Resolved, Role, Selection, address::address_of};
@@ -19,7 +19,7 @@ pub struct RouteRow {
     /// What is done with its packets (`local`, `direct`, `ipip`, `host`, `unassigned`); none without a
     /// route.
     pub encapsulation: Option<&'static str>,
-    /// The next-hop object: `node b1`, `pod default/web-0`, `host`, `unassigned`.
+    /// The next-hop object: `node b1`, `node b1 (IPv6)`, `pod default/web-0`, `host`, `unassigned`.
     pub next_hop: String,
     /// The neighbour that packets are sent to.
     pub gateway: Option<IpAddr>,
@@ -93,10 +93,11 @@ pub fn lookup(selection: &Selection, resolved: &Resolved, address: IpAddr) -> Lo
 }
 
 fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &Candidate) -> RouteRow {
-    let next_hop =
-        resolved.wanted.datapath.routes.get(&prefix).and_then(|route| next_hop(resolved, &route.next_hop));
+    let datapath = &resolved.wanted.datapath;
+    let key = datapath.routes.get(&prefix).map(|route| &route.next_hop);
+    let next_hop = key.and_then(|key| datapath.next_hops.get(key));
     let kind = next_hop.and_then(|next_hop| NextHopKind::from_u32(next_hop.kind));
-    let path = kind.and_then(|_| resolved.paths.get(&candidate.target));
+    let path = key.and_then(|key| resolved.paths.get(key));
     let refused = match resolved.refused.get(&prefix) {
         Some(reason) => Some(reason.clone()),
         None if kind.is_some() => None,
@@ -106,7 +107,10 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         prefix,
         role: candidate.role,
         encapsulation: kind.map(NextHopKind::label),
-        next_hop: candidate.target.to_string(),
+        next_hop: match key {
+            Some(NextHopKey::Node(path)) => path.to_string(),
+            _ => candidate.target.to_string(),
+        },
         gateway: next_hop.and_then(|next_hop| address_of(next_hop.gateway)),
         interface: path.map(|path| path.interface.clone()),
         tunnel_destination: next_hop
@@ -118,10 +122,6 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         refused,
         losers: losers(selection, &prefix),
     }
-}
-
-fn next_hop<'a>(resolved: &'a Resolved, key: &NextHopKey) -> Option<&'a NextHop> {
-    resolved.wanted.datapath.next_hops.get(key)
 }
 
 fn losers(selection: &Selection, prefix: &Prefix) -> Vec<LoserRow> {

@@ -18,7 +18,7 @@ pub use address::address_of;
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{ResolveSettings, Resolved, resolve};
-pub use select::{Candidate, Loser, OwnNode, Role, Selection, select};
+pub use select::{Candidate, Loser, OwnNode, Role, Selection, Target, select};
 pub use table::{SourceStatus, Table};
 
 #[cfg(test)]

@@ -20,18 +20,20 @@ pub enum ProblemKind {
     PodPrefixHasNodeAddress,
     /// A pod is on a node that is not in the cluster state, or that is not used.
     PodOnUnknownNode,
-    /// IPv6 addresses or prefixes are left out.
-    Ipv6NotSupported,
-    /// A node has no address of the family that its pods have.
-    NoNodeAddress,
+    /// The kernel has no IPv6: IPv6 addresses and prefixes are left out.
+    NoIpv6,
+    /// This node and another one have no address of the same family.
+    NoCommonFamily,
     /// This node's own address is on none of its links.
     OwnAddressNotOnLink,
     /// The address of a remote node is on a link of this host.
     RemoteAddressIsLocal,
     /// The kernel has no usable route to a node.
     NoRouteToNode,
-    /// A node is not adjacent, and the mode does not allow for that.
+    /// A node is reached only with an outer header, and the mode does not allow for that.
     NotAdjacent,
+    /// Packets to a node's pods must be smaller than what every IPv6 link has to take.
+    MtuTooSmall,
     /// A configured uplink does not exist or cannot be one.
     UplinkUnusable,
     /// Nodes are reached through a link that is not among the configured uplinks.

@@ -1,14 +1,18 @@
 use node_ebpf_common::{Address, NextHopKind};
 
 use super::*;
-use crate::model::WantedRoute;
+use crate::model::{AddressFamily, NodePath, WantedRoute};
 
 mod properties;
 
 const ALL: PlanOptions = PlanOptions { allow_delete: true, search_from: 1 };
 
 fn node_key(name: &str) -> NextHopKey {
-    NextHopKey::Node(name.parse().unwrap())
+    NextHopKey::Node(NodePath {
+        node: name.parse().unwrap(),
+        inner: AddressFamily::V4,
+        outer: AddressFamily::V4,
+    })
 }
 
 fn pod_key(name: &str) -> NextHopKey {
@@ -68,6 +72,7 @@ fn apply(observed: &mut ObservedDatapath, change: &MapChange) {
         MapChange::DeleteEndpoint { link } => assert!(observed.endpoints.remove(&link).is_some(), "{change}"),
         MapChange::DeleteRoute { prefix } => assert!(observed.routes.remove(&prefix).is_some(), "{change}"),
         MapChange::FreeNextHop { index } => assert!(observed.next_hops.remove(&index).is_some(), "{change}"),
+        MapChange::RemoveLayout { version } => assert!(observed.other_layouts.remove(&version), "{change}"),
     }
 }
 
@@ -276,6 +281,28 @@ fn attachments_are_known_by_index_and_hook_and_stale_ones_are_put_right() {
     let uplink = AttachmentPoint { link: 2, hook: Hook::FromUplink };
     observed.attachments.insert(uplink, AttachmentState::Stale);
     assert_eq!(texts(&plan(&wanted, &observed, ALL)), ["attach from-uplink to if2 (2)"]);
+}
+
+/// Invariant 7: another layout's maps go when no program of ours can use them any more, and not before.
+#[test]
+fn invariant_7_another_layouts_maps_go_last() {
+    let mut observed = ObservedDatapath { other_layouts: BTreeSet::from([1]), ..holding(&wanted()) };
+    observed.attachments.values_mut().for_each(|state| *state = AttachmentState::Stale);
+    observed.attachments.insert(AttachmentPoint { link: 9, hook: Hook::FromPod }, AttachmentState::Stale);
+    let careful = PlanOptions { allow_delete: false, ..ALL };
+    assert_eq!(
+        texts(&plan(&wanted(), &observed, careful)),
+        ["attach from-uplink to if2 (2)", "attach from-pod to if7 (7)"]
+    );
+    assert_eq!(
+        texts(&plan(&wanted(), &observed, ALL)),
+        [
+            "attach from-uplink to if2 (2)",
+            "attach from-pod to if7 (7)",
+            "detach from-pod from interface 9",
+            "remove the maps of layout 1",
+        ]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind};
 use super::*;
 use crate::{
     datapath::memory::MemoryDatapath,
-    model::{Attachment, NextHopKey, WantedRoute},
+    model::{AddressFamily, Attachment, NextHopKey, NodePath, WantedRoute},
 };
 
 const ALL: Pass = Pass { allow_delete: true, audit: false };
@@ -14,7 +14,11 @@ const ALL: Pass = Pass { allow_delete: true, audit: false };
 fn wanted() -> Wanted {
     let mut wanted = Wanted::default();
     for (node, prefix) in [("b", "10.244.2.0/24"), ("c", "10.244.3.0/24")] {
-        let key = NextHopKey::Node(node.parse().unwrap());
+        let key = NextHopKey::Node(NodePath {
+            node: node.parse().unwrap(),
+            inner: AddressFamily::V4,
+            outer: AddressFamily::V4,
+        });
         let next_hop = NextHop { kind: NextHopKind::Direct as u32, mtu: 1_500, ..NextHop::default() };
         wanted.datapath.next_hops.insert(key.clone(), next_hop);
         wanted.datapath.routes.insert(prefix.parse().unwrap(), WantedRoute { next_hop: key, flags: 0 });
@@ -115,6 +119,24 @@ fn an_endpoint_stays_while_its_program_cannot_be_detached() {
     reconciler.datapath.refuse = vec!["detach from-pod from interface 5".to_owned()];
     pass(&mut reconciler, &wanted, ALL);
     assert_eq!(reconciler.datapath.state.endpoints.keys().copied().collect::<Vec<_>>(), [5]);
+}
+
+/// A program that could not be replaced may still read the maps of its own layout.
+#[test]
+fn another_layouts_maps_stay_while_a_program_cannot_be_attached() {
+    let (mut reconciler, wanted) = (reconciler(), wanted());
+    reconciler.datapath.state.other_layouts.insert(1);
+    // The first is refused itself, the second waits for what it relies on.
+    for refused in ["attach from-pod to veth-a", "endpoint of interface 6"] {
+        reconciler.datapath.refuse = vec![refused.to_owned()];
+        pass(&mut reconciler, &wanted, ALL);
+        assert!(reconciler.datapath.state.other_layouts.contains(&1), "{refused}");
+        reconciler.datapath.state.attachments.clear();
+        reconciler.datapath.state.endpoints.clear();
+    }
+    reconciler.datapath.refuse.clear();
+    pass(&mut reconciler, &wanted, ALL);
+    assert!(reconciler.datapath.state.other_layouts.is_empty());
 }
 
 #[test]

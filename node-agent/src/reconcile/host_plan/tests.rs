@@ -1,10 +1,9 @@
 use std::net::IpAddr;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::model::{Link, RouteKind};
 
+mod properties;
 mod tables;
 
 const LO: u32 = 1;
@@ -22,6 +21,7 @@ fn link(index: u32, name: &str) -> Link {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        ra_unless_forwarding: false,
     }
 }
 
@@ -30,7 +30,9 @@ fn host() -> HostView {
         links: vec![link(LO, "lo"), link(UPLINK, "eth0"), link(POD, "veth-web-0")],
         addresses: vec![],
         routes: vec![],
+        neighbours: vec![],
         forwarding_v4: true,
+        forwarding_v6: Some(true),
     }
 }
 
@@ -79,7 +81,7 @@ fn wanted(routes: &[KernelRoute], addresses: &[&str]) -> WantedHost {
     WantedHost {
         routes: routes.iter().map(|route| (route.destination, route.clone())).collect(),
         addresses: addresses.iter().map(|text| own_address(text)).collect(),
-        pod_interfaces: BTreeSet::new(),
+        ..WantedHost::default()
     }
 }
 
@@ -112,6 +114,49 @@ fn empty_host_gets_everything_in_order() {
         ]
     );
     assert_eq!(plan.conflicts, []);
+}
+
+#[test]
+fn ipv6_is_turned_on_only_for_what_is_ipv6_and_keeps_the_uplinks_default_route() {
+    let mut observed = HostView { forwarding_v6: Some(false), ..host() };
+    observed.links[1].ra_unless_forwarding = true;
+    observed.links[2].ra_unless_forwarding = true;
+    let uplinks = BTreeSet::from(["eth0".to_owned(), "eth9".to_owned()]);
+    let with = |routes: &[KernelRoute]| WantedHost { uplinks: uplinks.clone(), ..wanted(routes, &[]) };
+    let v6 = with(&[via("fd00:2::/64", "fe80::2")]);
+    assert_eq!(
+        texts(&plan(&v6, &observed))[..2],
+        ["set net/ipv6/conf/eth0/accept_ra = 2", "set net/ipv6/conf/all/forwarding = 1"],
+    );
+    let v4 = with(&[via("10.1.0.0/24", "10.0.0.2")]);
+    assert!(texts(&plan(&v4, &observed)).iter().all(|text| !text.contains("ipv6")));
+    for forwarding in [Some(true), None] {
+        observed.forwarding_v6 = forwarding;
+        assert!(texts(&plan(&v6, &observed)).iter().all(|text| !text.starts_with("set")), "{forwarding:?}");
+    }
+}
+
+#[test]
+fn a_placeholder_is_there_before_its_routes_and_goes_after_them() {
+    let ours = PlaceholderNeighbour::on(UPLINK);
+    let route = via("fd00:2::/64", "fe80::5044:524f:5554");
+    let six_in_four =
+        WantedHost { neighbours: BTreeSet::from([ours]), ..wanted(std::slice::from_ref(&route), &[]) };
+    let neighbour = "neighbour fe80::5044:524f:5554 dev eth0 lladdr 02:50:44:52:4f:55 permanent";
+    let route_text = "route fd00:2::/64 via fe80::5044:524f:5554 dev eth0 onlink";
+    let in_order = |changes: Vec<String>, starts: [String; 2]| {
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        assert!(changes.iter().zip(starts).all(|(change, start)| change.starts_with(&start)), "{changes:?}");
+    };
+    in_order(texts(&plan(&six_in_four, &host())), [format!("set {neighbour}"), format!("add {route_text}")]);
+    let mut observed = HostView { neighbours: vec![ours], routes: vec![route.as_reported()], ..host() };
+    assert_eq!(plan(&six_in_four, &observed), HostPlan::default());
+    in_order(
+        texts(&plan(&WantedHost::default(), &observed)),
+        [format!("delete {route_text}"), format!("delete {neighbour}")],
+    );
+    observed.neighbours = vec![PlaceholderNeighbour { mac: [0; 6], ..ours }];
+    assert_eq!(texts(&plan(&six_in_four, &observed)), [format!("set {neighbour}")]);
 }
 
 #[test]
@@ -260,113 +305,4 @@ fn cleanup_removes_what_is_ours_and_only_that() {
     );
     assert!(plan.changes.iter().all(HostChange::is_removal));
     assert_eq!(plan.conflicts, []);
-}
-
-/// Few values for each field, so that collisions are common.
-fn any_route(protocols: &'static [u8]) -> impl Strategy<Value = KernelRoute> {
-    let destinations = ["10.1.0.0/24", "10.1.0.0/16", "10.2.0.0/24", "10.2.0.7/32", "fd00::/64"];
-    (
-        prop::sample::select(destinations.to_vec()),
-        prop::option::of(1_u8..4),
-        prop::sample::select(vec![0, 0, 7]),
-        prop::sample::select(protocols.to_vec()),
-        prop::option::of(Just(1400)),
-        prop::option::of(prop::sample::select(vec!["10.244.1.1", "10.244.2.1"])),
-    )
-        .prop_map(|(destination, gateway, metric, protocol, mtu, source)| {
-            let route = match gateway {
-                Some(last) if destination.contains(':') => via(destination, &format!("fe80::{last}")),
-                Some(last) => via(destination, &format!("10.0.0.{last}")),
-                None => blackhole(destination),
-            };
-            let ours = protocol == KernelRoute::PROTOCOL && gateway.is_some() && route.destination.is_v4();
-            let source = source.filter(|_| ours).map(address);
-            // As the kernel reports it.
-            KernelRoute { metric, protocol, mtu, source, ..route }.as_reported()
-        })
-}
-
-fn any_wanted() -> impl Strategy<Value = WantedHost> {
-    let addresses = prop::sample::subsequence(vec!["10.244.1.1", "10.244.2.1"], 0..=2);
-    (prop::collection::vec(any_route(&[KernelRoute::PROTOCOL]), 0..8), addresses, any::<bool>()).prop_map(
-        |(routes, addresses, pod)| {
-            // A route's source is always wanted itself.
-            let usable =
-                |route: &KernelRoute| route.source.is_none_or(|s| addresses.iter().any(|a| address(a) == s));
-            let routes: Vec<_> = routes.into_iter().filter(usable).collect();
-            let mut wanted = wanted(&routes, &addresses);
-            wanted.pod_interfaces = pod.then(|| "veth-web-0".to_owned()).into_iter().collect();
-            wanted
-        },
-    )
-}
-
-fn any_view() -> impl Strategy<Value = HostView> {
-    let labels = prop::sample::select(vec!["lo", OwnAddress::LABEL]);
-    let net = prop::sample::select(vec!["10.244.1.1/32", "10.244.2.1/32", "10.244.2.1/24", "10.244.3.1/32"]);
-    (
-        prop::collection::vec(any_route(&[KernelRoute::PROTOCOL, KernelRoute::PROTOCOL, 4]), 0..12),
-        prop::collection::vec((net, labels), 0..4),
-        any::<[bool; 3]>(),
-    )
-        .prop_map(|(routes, addresses, [forwarding, pod_forwarding, proxy_arp])| {
-            let mut view = HostView { forwarding_v4: forwarding, ..host() };
-            view.links[2].forwarding_v4 = pod_forwarding;
-            view.links[2].proxy_arp = proxy_arp;
-            for (net, label) in addresses {
-                let address = on_lo(net, label);
-                if !view.addresses.iter().any(|other| other.address == address.address) {
-                    view.addresses.push(address);
-                }
-            }
-            for route in routes {
-                let usable = route.source.is_none_or(|source| tables::has_address(&view, source));
-                if usable && !view.routes.contains(&route) {
-                    view.routes.push(route);
-                }
-            }
-            view
-        })
-}
-
-fn foreign_part(view: &HostView) -> (Vec<KernelRoute>, Vec<InterfaceAddress>) {
-    (
-        view.routes.iter().filter(|route| !is_our_route(route)).cloned().collect(),
-        view.addresses.iter().filter(|address| !is_our_address(address)).cloned().collect(),
-    )
-}
-
-proptest! {
-    #[test]
-    fn applied_plan_leaves_nothing_to_do(wanted in any_wanted(), mut view in any_view()) {
-        let before = foreign_part(&view);
-        let first = plan(&wanted, &view);
-        for change in &first.changes {
-            tables::apply(change, &mut view);
-        }
-        let second = plan(&wanted, &view);
-        prop_assert_eq!(&second.changes, &vec![]);
-        prop_assert_eq!(&second.conflicts, &first.conflicts);
-        prop_assert_eq!(foreign_part(&view), before);
-        for route in wanted.routes.values() {
-            let refused = second.conflicts.iter().any(
-                |conflict| matches!(conflict, HostConflict::Route { wanted, .. } if wanted.route == *route));
-            prop_assert!(refused || view.routes.contains(route));
-        }
-        let ours = view.routes.iter().filter(|route| is_our_route(route));
-        for route in ours {
-            prop_assert_eq!(wanted.routes.get(&route.destination), Some(route));
-        }
-    }
-
-    #[test]
-    fn cleanup_leaves_exactly_the_foreign_part(mut view in any_view()) {
-        let before = foreign_part(&view);
-        let plan = plan(&WantedHost::default(), &view);
-        for change in &plan.changes {
-            tables::apply(change, &mut view);
-        }
-        prop_assert_eq!((view.routes, view.addresses), before);
-        prop_assert_eq!(plan.conflicts, vec![]);
-    }
 }

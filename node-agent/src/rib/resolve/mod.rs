@@ -1,7 +1,8 @@
 //! What the selection means on this host: through which link and gateway each node is reached, with or
 //! without encapsulation, and from that everything that should be in the maps and in the kernel's tables.
 //!
-//! IPv4 only: what is IPv6 in the selection is left out here, and a problem says so.
+//! A node is reached by the family that the packets have, if both nodes have an address of it, otherwise by
+//! the other one: IPv4 pods behind IPv6 nodes and the other way round.
 
 mod kernel;
 mod nodes;
@@ -15,11 +16,12 @@ use std::{
     net::IpAddr,
 };
 
-use node_ebpf_common::{Address, Endpoint, Hook, NextHop, NextHopKind, Settings, SourceCheck};
+use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind, Settings, SourceCheck};
 
-use super::{Candidate, OwnNode, Problem, ProblemKind, Role, Selection, address::to_map};
+use super::{Candidate, OwnNode, Problem, ProblemKind, Role, Selection, Target, address::to_map};
 use crate::model::{
-    Attachment, HostView, NextHopKey, OwnAddress, Prefix, Wanted, WantedDatapath, WantedHost, WantedRoute,
+    AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodName, Prefix, Wanted,
+    WantedDatapath, WantedHost, WantedRoute,
 };
 use underlay::Underlay;
 
@@ -67,14 +69,14 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         selection,
         settings,
         own,
-        own_v4: own.node.addresses.iter().copied().find(IpAddr::is_ipv4),
-        host_address: own.host_addresses.iter().copied().find(IpAddr::is_ipv4),
+        ipv6: host.forwarding_v6.is_some(),
         underlay: Underlay::new(host),
         next_hops: BTreeMap::new(),
-        missing: BTreeMap::new(),
+        ways: BTreeMap::new(),
+        unreachable_pods: BTreeMap::new(),
         out: Resolved::default(),
     };
-    resolver.check_own_address();
+    resolver.check_own_addresses();
     let uplinks = resolver.configured_uplinks();
     let pods = resolver.local_pods(&uplinks);
     resolver.remote_nodes();
@@ -89,14 +91,15 @@ struct Resolver<'a> {
     selection: &'a Selection,
     settings: &'a ResolveSettings,
     own: &'a OwnNode,
-    own_v4: Option<IpAddr>,
-    /// The address of the host in its own pod prefix: the source of what it sends to remote pods.
-    host_address: Option<IpAddr>,
+    /// Whether the kernel has IPv6.
+    ipv6: bool,
     underlay: Underlay<'a>,
     /// Every next hop that can be used, whether or not a route names it.
     next_hops: BTreeMap<NextHopKey, NextHop>,
-    /// Why there is no next hop.
-    missing: BTreeMap<NextHopKey, String>,
+    /// The next hop for packets of a family to a remote node, or why there is none.
+    ways: BTreeMap<(&'a NodeName, AddressFamily), Result<NextHopKey, String>>,
+    /// Why local pods cannot be delivered to.
+    unreachable_pods: BTreeMap<PodName, String>,
     out: Resolved,
 }
 
@@ -112,24 +115,40 @@ impl Resolver<'_> {
         self.out.problems.push(Problem::new(kind, text));
     }
 
-    fn check_own_address(&mut self) {
-        let name = &self.own.node.name;
-        match self.own_v4 {
-            None => self.problem(
-                ProblemKind::NoNodeAddress,
-                format!(
-                    "this node '{name}' ({}) has no IPv4 address: IPv4 pods of other nodes cannot be reached",
-                    self.own.node.origin
-                ),
-            ),
-            Some(address) if self.underlay.holders(address).is_empty() => self.problem(
-                ProblemKind::OwnAddressNotOnLink,
-                format!(
-                    "the address {address} of this node '{name}' ({}) is on none of this host's links: packets to it do not get here",
-                    self.own.node.origin
-                ),
-            ),
-            Some(_) => {}
+    /// This node's addresses, as far as the kernel can use them.
+    fn own_addresses(&self) -> Vec<IpAddr> {
+        self.own.node.addresses.iter().copied().filter(|address| self.can_use(*address)).collect()
+    }
+
+    /// This node's address of a family.
+    fn own_address(&self, family: AddressFamily) -> Option<IpAddr> {
+        family.first(&self.own.node.addresses).filter(|address| self.can_use(*address))
+    }
+
+    /// The address of the host in its own pod prefix: the source of what it sends to remote pods.
+    fn host_address(&self, family: AddressFamily) -> Option<IpAddr> {
+        family.first(&self.own.host_addresses).filter(|address| self.can_use(*address))
+    }
+
+    fn can_use(&self, address: IpAddr) -> bool {
+        self.ipv6 || address.is_ipv4()
+    }
+
+    /// Whether a link holds one of this node's addresses.
+    fn holds_own_address(&self, link: u32) -> bool {
+        self.own.node.addresses.iter().any(|own| self.underlay.holders(*own).contains(&link))
+    }
+
+    fn check_own_addresses(&mut self) {
+        let own = &self.own.node;
+        for address in &own.addresses {
+            if self.underlay.holders(*address).is_empty() {
+                let text = format!(
+                    "the address {address} of this node '{}' ({}) is on none of this host's links: packets to it do not get here",
+                    own.name, own.origin
+                );
+                self.problem(ProblemKind::OwnAddressNotOnLink, text);
+            }
         }
     }
 
@@ -146,84 +165,102 @@ impl Resolver<'_> {
     /// Makes a route of every selected prefix that has a next hop and does not cut the host off.
     fn routes(&mut self) {
         let overlaps = self.overlapping_prefixes();
-        let mut left_out = Vec::new();
+        let mut without_ipv6 = Vec::new();
         for (prefix, candidate) in &self.selection.routes {
-            if !prefix.is_v4() {
-                left_out.push(prefix);
+            if !self.ipv6 && prefix.family() == AddressFamily::V6 && candidate.role != Role::NodeAddress {
+                without_ipv6.push(prefix);
             }
-            match self.usable_next_hop(prefix, candidate, &overlaps) {
-                Ok(next_hop) => self.add_route(*prefix, candidate, *next_hop),
+            match self.next_hop_of(prefix, candidate, &overlaps) {
+                Ok(key) => self.add_route(*prefix, candidate, key),
                 Err(reason) => {
                     self.out.refused.insert(*prefix, reason);
-                    let unassigned = self.next_hops.get(&NextHopKey::Unassigned).copied();
-                    if let Some((dropped, next_hop)) = self.instead_of_pod(*prefix, candidate).zip(unassigned)
-                    {
-                        self.add_route(*prefix, &dropped, next_hop);
+                    if self.falls_to_another(*prefix, candidate) {
+                        self.add_route(*prefix, candidate, NextHopKey::Unassigned);
                     }
                 }
             }
         }
-        if let Some(first) = left_out.first() {
+        if let Some(first) = without_ipv6.first() {
             let text = format!(
-                "IPv6 is not supported yet: {} prefixes and addresses are left out, the first is {first}",
-                left_out.len()
+                "this host's kernel has no IPv6 (there is no /proc/sys/net/ipv6; is it booted with ipv6.disable=1?): {} prefixes and addresses are left out, the first is {first}",
+                without_ipv6.len()
             );
-            self.problem(ProblemKind::Ipv6NotSupported, text);
+            self.problem(ProblemKind::NoIpv6, text);
         }
     }
 
-    fn add_route(&mut self, prefix: Prefix, candidate: &Candidate, next_hop: NextHop) {
+    fn add_route(&mut self, prefix: Prefix, candidate: &Candidate, key: NextHopKey) {
+        let Some(next_hop) = self.next_hops.get(&key).copied() else { return };
+        let host_address = self.host_address(prefix.family());
         let Wanted { datapath, host } = &mut self.out.wanted;
-        let route = WantedRoute { next_hop: candidate.target.clone(), flags: candidate.flags() };
-        datapath.next_hops.entry(candidate.target.clone()).or_insert(next_hop);
-        datapath.routes.insert(prefix, route);
-        host.routes.extend(kernel::route(prefix, candidate, &next_hop, self.host_address));
+        if let Some(route) = kernel::route(prefix, candidate.role, &key, &next_hop, host_address) {
+            host.neighbours.extend(kernel::neighbour(&route));
+            host.routes.insert(prefix, route);
+        }
+        datapath.next_hops.entry(key.clone()).or_insert(next_hop);
+        datapath.routes.insert(prefix, WantedRoute { next_hop: key, flags: candidate.flags() });
     }
 
     /// The next hop for a selected prefix, or why it gets no route.
-    fn usable_next_hop(
+    fn next_hop_of(
         &self,
         prefix: &Prefix,
         candidate: &Candidate,
         overlaps: &BTreeMap<Prefix, String>,
-    ) -> Result<&NextHop, String> {
-        let target = &candidate.target;
-        if !prefix.is_v4() {
-            Err("IPv6 is not supported yet".to_owned())
-        } else if let Some(reason) = overlaps.get(prefix).or_else(|| self.missing.get(target)) {
-            Err(reason.clone())
-        } else {
-            self.next_hops.get(target).ok_or_else(|| format!("there is no next hop for {target}"))
+    ) -> Result<NextHopKey, String> {
+        let family = prefix.family();
+        if family == AddressFamily::V6 && !self.ipv6 {
+            return Err("this host's kernel has no IPv6".to_owned());
+        }
+        if let Some(reason) = overlaps.get(prefix) {
+            return Err(reason.clone());
+        }
+        match &candidate.target {
+            Target::Host => Ok(NextHopKey::Host),
+            Target::Unassigned => Ok(NextHopKey::Unassigned),
+            Target::Pod(name) => match self.unreachable_pods.get(name) {
+                Some(reason) => Err(reason.clone()),
+                None => Ok(NextHopKey::Pod(name.clone())),
+            },
+            Target::Node(name) => match self.ways.get(&(name, family)) {
+                Some(way) => way.clone(),
+                None => Err(format!("node {name} is not used")),
+            },
         }
     }
 
     fn finish(mut self, pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> Resolved {
-        if self.host_address.is_some() && self.underlay.loopback().is_none() {
+        let host_addresses: Vec<IpAddr> =
+            AddressFamily::ALL.into_iter().filter_map(|family| self.host_address(family)).collect();
+        let loopback = self.underlay.loopback().map(|loopback| loopback.index);
+        if !host_addresses.is_empty() && loopback.is_none() {
             self.problem(
                 ProblemKind::NoLoopback,
                 "this host has no loopback interface: its host address cannot be set".to_owned(),
             );
         }
-        let own_addresses = self
-            .underlay
-            .loopback()
-            .zip(self.host_address)
-            .map(|(loopback, address)| OwnAddress { link: loopback.index, address });
+        let own_addresses =
+            loopback.into_iter().flat_map(|link| host_addresses.iter().map(move |address| (link, *address)));
+        let own = |family| to_map(self.own_address(family));
+        let settings = Settings { node_v4: own(AddressFamily::V4), node_v6: own(AddressFamily::V6) };
         let Wanted { datapath, host } = std::mem::take(&mut self.out.wanted);
         self.out.wanted = Wanted {
             datapath: WantedDatapath {
                 endpoints: pods.iter().map(|pod| (pod.link, pod.endpoint)).collect(),
-                settings: Settings { node_v4: to_map(self.own_v4), node_v6: Address::NONE },
+                settings,
                 attachments: attachments(pods, uplinks),
                 ..datapath
             },
             host: WantedHost {
-                addresses: own_addresses.into_iter().collect(),
+                addresses: own_addresses.map(|(link, address)| OwnAddress { link, address }).collect(),
                 pod_interfaces: pods.iter().map(|pod| pod.interface.clone()).collect(),
+                uplinks: uplinks.values().cloned().collect(),
                 ..host
             },
         };
+        // Two ways to one node may meet the same problem.
         self.out.problems.sort();
+        self.out.problems.dedup();
         self.out
     }
 }
@@ -231,7 +268,9 @@ impl Resolver<'_> {
 fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> BTreeSet<Attachment> {
     let attachment =
         |link: u32, interface: &str, hook| Attachment { link, interface: interface.to_owned(), hook };
-    let at_pods = pods.iter().map(|pod| attachment(pod.link, &pod.interface, Hook::FromPod));
+    let at_pods = pods
+        .iter()
+        .flat_map(|pod| [Hook::FromPod, Hook::ToPod].map(|hook| attachment(pod.link, &pod.interface, hook)));
     let at_uplinks = uplinks.iter().flat_map(|(link, interface)| {
         [Hook::FromUplink, Hook::ToUplink].map(|hook| attachment(*link, interface, hook))
     });

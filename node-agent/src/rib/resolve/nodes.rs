@@ -1,15 +1,15 @@
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use node_ebpf_common::{NextHop, NextHopKind};
 
-use super::{Path, ProblemKind, Resolver, underlay::Hop};
+use super::{Path, ProblemKind, Resolver, Role, Target, underlay::Hop};
 use crate::{
-    model::{Cluster, EncapsulationMode, NextHopKey, Node, NonAdjacent},
+    model::{AddressFamily, Cluster, EncapsulationMode, NextHopKey, Node, NodeName, NodePath, NonAdjacent},
     rib::address::to_map,
 };
 
-/// Bytes of the IPv4 header that IPIP puts in front (RFC 2003).
-const IPIP_HEADER: u32 = 20;
+/// Largest packet that every IPv6 link must take whole, in bytes (RFC 8200 section 5).
+const SMALLEST_MTU_V6: u32 = 1280;
 
 /// How packets get to a remote node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub(super) enum Carriage {
     Refused,
 }
 
-/// The table of modes.
-pub(super) fn carriage(cluster: Cluster, adjacent: bool) -> Carriage {
-    match (cluster.encapsulation, adjacent, cluster.non_adjacent) {
+/// The table of modes. `bare` tells whether packets can go to the node without an outer header at all.
+pub(super) fn carriage(cluster: Cluster, bare: bool) -> Carriage {
+    match (cluster.encapsulation, bare, cluster.non_adjacent) {
         (EncapsulationMode::Never | EncapsulationMode::CrossSubnet, true, _) => Carriage::Direct,
         (EncapsulationMode::Always, _, _) | (EncapsulationMode::CrossSubnet, false, _) => Carriage::Ipip,
         (EncapsulationMode::Never, false, NonAdjacent::Ipip) => Carriage::IpipAgainstMode,
@@ -32,94 +32,186 @@ pub(super) fn carriage(cluster: Cluster, adjacent: bool) -> Carriage {
     }
 }
 
-impl Resolver<'_> {
-    /// Next hops of the other nodes.
+/// The family in which two nodes reach each other with packets of the `inner` one: the same if both have
+/// an address of it, otherwise the other one that both have.
+pub(super) fn outer_family(inner: AddressFamily, own: &[IpAddr], remote: &[IpAddr]) -> Option<AddressFamily> {
+    let both_have = |family: &AddressFamily| family.first(own).is_some() && family.first(remote).is_some();
+    [inner, inner.other()].into_iter().find(both_have)
+}
+
+/// One way to a remote node, between two addresses of one family.
+struct Way<'a> {
+    node: &'a Node,
+    inner: AddressFamily,
+    outer: AddressFamily,
+    own: IpAddr,
+    remote: IpAddr,
+    /// Whether a problem on this way is one for people: nobody misses a way that no pods are behind.
+    told: bool,
+}
+
+impl Way<'_> {
+    fn key(&self) -> NextHopKey {
+        let Self { node, inner, outer, .. } = *self;
+        NextHopKey::Node(NodePath { node: node.name.clone(), inner, outer })
+    }
+
+    /// The kernel sends IPv4 packets to an IPv6 gateway (RFC 8950), but no IPv6 packets to an IPv4 one.
+    fn needs_header(&self) -> bool {
+        (self.inner, self.outer) == (AddressFamily::V6, AddressFamily::V4)
+    }
+}
+
+impl<'a> Resolver<'a> {
+    /// Next hops of the other nodes, one for each family of packets that go to them.
     pub(super) fn remote_nodes(&mut self) {
-        for node in self.selection.nodes.values() {
-            let key = NextHopKey::Node(node.name.clone());
-            match self.remote_node(node, &key) {
-                Ok((next_hop, path)) => {
-                    self.next_hops.insert(key.clone(), next_hop);
-                    self.out.paths.insert(key, path);
-                }
-                Err(reason) => {
-                    self.missing.insert(key, reason);
-                }
+        let selection = self.selection;
+        let mut needed: BTreeSet<(&NodeName, AddressFamily)> = BTreeSet::new();
+        let mut with_pods: BTreeSet<(&NodeName, AddressFamily)> = BTreeSet::new();
+        for (prefix, candidate) in &selection.routes {
+            let Target::Node(name) = &candidate.target else { continue };
+            needed.insert((name, prefix.family()));
+            if candidate.role != Role::NodeAddress {
+                with_pods.insert((name, prefix.family()));
             }
+        }
+        let any_pods = |name| AddressFamily::ALL.iter().any(|family| with_pods.contains(&(name, *family)));
+        for (name, inner) in needed {
+            let Some(node) = selection.nodes.get(name) else { continue };
+            let told = with_pods.contains(&(name, inner)) || !any_pods(name);
+            let key = self.way(node, inner, told).and_then(|way| self.next_hop_on(&way));
+            self.ways.insert((name, inner), key);
         }
     }
 
-    /// The next hop of a node; otherwise why it has none, after the problem has been noted.
-    fn remote_node(&mut self, node: &Node, key: &NextHopKey) -> Result<(NextHop, Path), String> {
-        let Node { name, origin, .. } = node;
-        let Some(own) = self.own_v4 else { return Err("this node has no IPv4 address".to_owned()) };
-        let Some(remote) = node.addresses.iter().copied().find(IpAddr::is_ipv4) else {
-            if node.pod_prefixes.iter().any(|prefix| prefix.is_v4()) {
-                let text =
-                    format!("node {name} ({origin}) has no IPv4 address: its IPv4 pods cannot be reached");
-                self.problem(ProblemKind::NoNodeAddress, text);
-            }
-            return Err(format!("node {name} has no IPv4 address"));
-        };
+    /// By which addresses packets of a family get to a node; otherwise why they do not.
+    fn way(&mut self, node: &'a Node, inner: AddressFamily, told: bool) -> Result<Way<'a>, String> {
+        let own = self.own_addresses();
+        let between = outer_family(inner, &own, &node.addresses).and_then(|outer| {
+            let (own, remote) = (outer.first(&own)?, outer.first(&node.addresses)?);
+            Some(Way { node, inner, outer, own, remote, told })
+        });
+        between.ok_or_else(|| {
+            let listed = |addresses: &[IpAddr]| {
+                addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            };
+            let reason = format!(
+                "node {} ({}) and this node '{}' ({}) have no address of the same family",
+                node.name,
+                listed(&node.addresses),
+                self.own.node.name,
+                listed(&own)
+            );
+            let text = format!(
+                "{reason}: its {inner} pods cannot be reached ({}); give both nodes an IPv4 or an IPv6 address",
+                node.origin
+            );
+            self.node_problem(told, ProblemKind::NoCommonFamily, text);
+            reason
+        })
+    }
+
+    /// Makes the next hop of a way; otherwise why it has none, after the problem has been noted.
+    fn next_hop_on(&mut self, way: &Way<'_>) -> Result<NextHopKey, String> {
+        let Way { node, remote, .. } = *way;
         if let [link, ..] = self.underlay.holders(remote) {
             let interface = self.underlay.link(*link).map_or("a link", |link| link.name.as_str());
-            let reason = format!("the address {remote} of node {name} is this host's own, on {interface}");
+            let reason =
+                format!("the address {remote} of node {} is this host's own, on {interface}", node.name);
             let text = format!(
-                "{reason} ({origin}): its pods cannot be reached; is '{}' the right name for this node?",
-                self.own.node.name
+                "{reason} ({}): its pods cannot be reached; is '{}' the right name for this node?",
+                node.origin, self.own.node.name
             );
-            self.problem(ProblemKind::RemoteAddressIsLocal, text);
+            self.node_problem(way.told, ProblemKind::RemoteAddressIsLocal, text);
             return Err(reason);
         }
         let hop = self.underlay.hop(remote).map_err(|why| {
-            let reason = format!("no route to node {name} ({remote}): {why}");
-            self.problem(ProblemKind::NoRouteToNode, reason.clone());
+            let reason = format!("no route to node {} ({remote}): {why}", node.name);
+            self.node_problem(way.told, ProblemKind::NoRouteToNode, reason.clone());
             reason
         })?;
-        let kind = self.kind(node, remote, &hop)?;
+        let kind = self.kind(way, &hop)?;
+        let key = way.key();
+        let next_hop = next_hop(&key, kind, way, &hop);
+        self.check_mtu(way, kind, &hop, next_hop.mtu);
         let path = Path {
             interface: hop.link.name.clone(),
             underlay: Some(hop.route),
             adjacent: hop.gateway.is_none(),
         };
-        Ok((next_hop(key, kind, own, remote, &hop), path))
+        self.next_hops.insert(key.clone(), next_hop);
+        self.out.paths.insert(key.clone(), path);
+        Ok(key)
     }
 
-    fn kind(&mut self, node: &Node, remote: IpAddr, hop: &Hop<'_>) -> Result<NextHopKind, String> {
-        let gateway = hop.gateway.unwrap_or(remote);
-        let apart = format!("node {} ({remote}) is not adjacent: {gateway} is on the way", node.name);
-        match carriage(self.selection.cluster, hop.gateway.is_none()) {
+    fn kind(&mut self, way: &Way<'_>, hop: &Hop<'_>) -> Result<NextHopKind, String> {
+        let Way { node, inner, outer, remote, .. } = *way;
+        let apart = match hop.gateway {
+            Some(gateway) => {
+                format!("node {} ({remote}) is not adjacent: {gateway} is on the way", node.name)
+            }
+            None => format!(
+                "node {} ({remote}) and this node have {outer} addresses in common, but no {inner} addresses",
+                node.name
+            ),
+        };
+        let also = if way.needs_header() { ", or give both nodes IPv6 addresses" } else { "" };
+        match carriage(self.selection.cluster, hop.gateway.is_none() && !way.needs_header()) {
             Carriage::Direct => Ok(NextHopKind::Direct),
             Carriage::Ipip => Ok(NextHopKind::Ipip),
             Carriage::IpipAgainstMode => {
                 let text = format!(
-                    "{apart}; packets to its pods are encapsulated although the mode is 'never' (non-adjacent: ipip)"
+                    "{apart}; packets to its {inner} pods are encapsulated although the mode is 'never' (non-adjacent: ipip)"
                 );
-                self.problem(ProblemKind::NotAdjacent, text);
+                self.node_problem(way.told, ProblemKind::NotAdjacent, text);
                 Ok(NextHopKind::Ipip)
             }
             Carriage::Refused => {
                 let text = format!(
-                    "{apart}; its pods are not reached, as the mode is 'never': use 'cross-subnet', or 'non-adjacent: ipip'"
+                    "{apart}; its {inner} pods are not reached, as the mode is 'never': use 'cross-subnet', or 'non-adjacent: ipip'{also}"
                 );
-                self.problem(ProblemKind::NotAdjacent, text);
+                self.node_problem(way.told, ProblemKind::NotAdjacent, text);
                 Err(format!("{apart}, and the mode is 'never'"))
             }
         }
     }
+
+    /// The stack never asks a sender of IPv6 packets for less than the smallest MTU, and no node on the way
+    /// cuts them: what does not fit is lost without a word.
+    fn check_mtu(&mut self, way: &Way<'_>, kind: NextHopKind, hop: &Hop<'_>, mtu: u32) {
+        if way.inner == AddressFamily::V4 || mtu >= SMALLEST_MTU_V6 {
+            return;
+        }
+        let least = SMALLEST_MTU_V6 + overhead(kind, way.outer);
+        let text = format!(
+            "IPv6 packets to pods of node {} ({}) of more than {mtu} bytes are lost, but IPv6 needs {SMALLEST_MTU_V6} (RFC 8200): give {} and the way behind it an MTU of {least} or more",
+            way.node.name, way.remote, hop.link.name
+        );
+        self.node_problem(way.told, ProblemKind::MtuTooSmall, text);
+    }
+
+    fn node_problem(&mut self, told: bool, kind: ProblemKind, text: String) {
+        if told {
+            self.problem(kind, text);
+        }
+    }
+}
+
+/// Bytes of the header that packets get in front.
+fn overhead(kind: NextHopKind, outer: AddressFamily) -> u32 {
+    if kind == NextHopKind::Ipip { outer.header_bytes() } else { 0 }
 }
 
 /// Every field is filled for both kinds, so that a packet meets a whole entry while one is written.
-fn next_hop(key: &NextHopKey, kind: NextHopKind, own: IpAddr, remote: IpAddr, hop: &Hop<'_>) -> NextHop {
-    let overhead = if kind == NextHopKind::Ipip { IPIP_HEADER } else { 0 };
+fn next_hop(key: &NextHopKey, kind: NextHopKind, way: &Way<'_>, hop: &Hop<'_>) -> NextHop {
     NextHop {
         identity: key.identity(),
         kind: kind as u32,
         interface: hop.link.index,
-        gateway: to_map(Some(hop.gateway.unwrap_or(remote))),
-        tunnel_source: to_map(Some(own)),
-        tunnel_destination: to_map(Some(remote)),
-        mtu: hop.mtu.saturating_sub(overhead),
+        gateway: to_map(Some(hop.gateway.unwrap_or(way.remote))),
+        tunnel_source: to_map(Some(way.own)),
+        tunnel_destination: to_map(Some(way.remote)),
+        mtu: hop.mtu.saturating_sub(overhead(kind, way.outer)),
         mac_destination: [0; 6],
         mac_source: [0; 6],
     }

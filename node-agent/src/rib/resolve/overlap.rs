@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{ProblemKind, Resolver, Role};
-use crate::model::{NextHopKey, Prefix};
+use super::{ProblemKind, Resolver, Role, Target};
+use crate::model::Prefix;
 
 impl Resolver<'_> {
     /// Selected prefixes that contain a network that the host is connected to, and why they are refused:
@@ -16,7 +16,7 @@ impl Resolver<'_> {
             for prefix in around(network) {
                 let Some(candidate) = self.selection.routes.get(&prefix) else { continue };
                 let exempt = candidate.role == Role::NodeAddress
-                    || matches!(candidate.target, NextHopKey::Pod(_) | NextHopKey::Host);
+                    || matches!(candidate.target, Target::Pod(_) | Target::Host);
                 if exempt || refused.contains_key(&prefix) {
                     continue;
                 }

@@ -1,10 +1,10 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
-use node_ebpf_common::{Address, Endpoint, NextHop, NextHopKind};
+use node_ebpf_common::{Endpoint, NextHop, NextHopKind};
 
-use super::{LocalPod, Path, ProblemKind, Resolver, overlap::around};
+use super::{LocalPod, Path, ProblemKind, Resolver, Target, overlap::around};
 use crate::{
-    model::{Link, NextHopKey, Pod, Prefix},
+    model::{AddressFamily, Link, NextHopKey, Pod, Prefix},
     rib::{Candidate, address::to_map},
 };
 
@@ -14,14 +14,13 @@ impl Resolver<'_> {
         let mut owners: BTreeMap<u32, &Pod> = BTreeMap::new();
         let mut pods = Vec::new();
         for pod in self.selection.pods.values() {
-            let Some(v4) = pod.addresses.iter().copied().find(IpAddr::is_ipv4) else { continue };
             let key = NextHopKey::Pod(pod.name.clone());
             match self.pod_link(pod, uplinks, &owners) {
                 Ok(link) => {
                     let (interface, path) = (link.name.clone(), pod_path(link));
                     let endpoint = Endpoint {
-                        address_v4: to_map(Some(v4)),
-                        address_v6: Address::NONE,
+                        address_v4: to_map(AddressFamily::V4.first(&pod.addresses)),
+                        address_v6: to_map(AddressFamily::V6.first(&pod.addresses)),
                         source_check: self.settings.source_check as u32,
                         reserved: 0,
                     };
@@ -31,26 +30,27 @@ impl Resolver<'_> {
                     self.out.paths.insert(key, path);
                 }
                 Err(reason) => {
-                    let text = format!("{reason} ({}): packets to {v4} are dropped", pod.origin);
+                    let addresses: Vec<String> = pod.addresses.iter().map(ToString::to_string).collect();
+                    let text =
+                        format!("{reason} ({}): packets to {} are dropped", pod.origin, addresses.join(", "));
                     self.problem(ProblemKind::PodInterfaceUnusable, text);
-                    self.missing.insert(key, reason);
+                    self.unreachable_pods.insert(pod.name.clone(), reason);
                 }
             }
         }
         pods
     }
 
-    /// What to route instead of a local pod that cannot be delivered to. Inside this node's own prefix
-    /// nothing is needed: the rest of it is unassigned anyway. But an address from elsewhere would follow
-    /// a shorter prefix to another node, which sends it back here.
-    pub(super) fn instead_of_pod(&self, prefix: Prefix, candidate: &Candidate) -> Option<Candidate> {
+    /// Whether packets to a local pod that cannot be delivered to would leave this node. Inside this node's
+    /// own prefix they do not: the rest of it is unassigned anyway. But an address from elsewhere would
+    /// follow a shorter prefix to another node, which sends it back here.
+    pub(super) fn falls_to_another(&self, prefix: Prefix, candidate: &Candidate) -> bool {
         // Routes are made in order of address and length: every shorter one that is used is there already.
         let routes = &self.out.wanted.datapath.routes;
         let shorter = || around(prefix).rev().skip(1).find_map(|shorter| routes.get(&shorter));
-        let needed = matches!(candidate.target, NextHopKey::Pod(_))
-            && prefix.is_v4()
-            && shorter().is_none_or(|around| around.next_hop != NextHopKey::Unassigned);
-        needed.then(|| Candidate { target: NextHopKey::Unassigned, ..candidate.clone() })
+        matches!(candidate.target, Target::Pod(_))
+            && self.can_use(prefix.address())
+            && shorter().is_none_or(|around| around.next_hop != NextHopKey::Unassigned)
     }
 
     fn pod_link(
@@ -66,8 +66,7 @@ impl Resolver<'_> {
         if let Some(owner) = owners.get(&link.index) {
             return Err(format!("interface {interface} of pod {name} is pod {}'s already", owner.name));
         }
-        let holds_own = self.own_v4.is_some_and(|own| self.underlay.holders(own).contains(&link.index));
-        if link.loopback || holds_own || uplinks.contains_key(&link.index) {
+        if link.loopback || self.holds_own_address(link.index) || uplinks.contains_key(&link.index) {
             return Err(format!("interface {interface} of pod {name} is the host's loopback or uplink"));
         }
         if !link.ethernet {

@@ -1,10 +1,10 @@
-use node_ebpf_common::Route;
+use node_ebpf_common::{Address, Route};
 
 use super::*;
 use crate::{
     model::{
-        Cluster, EncapsulationMode, InterfaceAddress, KernelRoute, Link, Node, NonAdjacent, Object, Pod,
-        RouteKind, SourceId,
+        Cluster, EncapsulationMode, InterfaceAddress, KernelRoute, Link, Node, NodePath, NonAdjacent, Object,
+        Pod, RouteKind, SourceId,
     },
     rib::{
         Table,
@@ -13,6 +13,7 @@ use crate::{
     },
 };
 
+mod families;
 mod links;
 mod paths;
 mod scale;
@@ -30,6 +31,7 @@ fn link(index: u32, name: &str) -> Link {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        ra_unless_forwarding: true,
     }
 }
 
@@ -58,7 +60,9 @@ fn host() -> HostView {
         links: vec![link(1, "lo"), link(ETH0, "eth0"), Link { mtu: 1480, ..link(7, "veth-web") }],
         addresses: vec![held(1, "127.0.0.1/8"), held(ETH0, "10.0.1.11/24")],
         routes: vec![route("0.0.0.0/0", Some("10.0.1.1"), ETH0), route("10.0.1.0/24", None, ETH0)],
+        neighbours: vec![],
         forwarding_v4: true,
+        forwarding_v6: Some(false),
     }
 }
 
@@ -107,12 +111,16 @@ fn assert_one_problem(resolved: &Resolved, kind: ProblemKind, says: &[&str]) {
     }
 }
 
-fn v4(text: &str) -> Address {
+fn mapped(text: &str) -> Address {
     to_map(Some(text.parse().unwrap()))
 }
 
 fn node_key(name: &str) -> NextHopKey {
-    NextHopKey::Node(name.parse().unwrap())
+    way_key(name, AddressFamily::V4, AddressFamily::V4)
+}
+
+fn way_key(name: &str, inner: AddressFamily, outer: AddressFamily) -> NextHopKey {
+    NextHopKey::Node(NodePath { node: name.parse().unwrap(), inner, outer })
 }
 
 fn prefix(text: &str) -> Prefix {
@@ -149,15 +157,16 @@ fn two_subnets_on_a1_is_whole() {
         ]
     );
     let datapath = &resolved.wanted.datapath;
-    assert_eq!(datapath.settings, Settings { node_v4: v4("10.0.1.11"), node_v6: Address::NONE });
+    assert_eq!(datapath.settings, Settings { node_v4: mapped("10.0.1.11"), node_v6: Address::NONE });
     let at = |link, interface: &str, hook| Attachment { link, interface: interface.into(), hook };
     let attachments = [
         at(ETH0, "eth0", Hook::FromUplink),
         at(ETH0, "eth0", Hook::ToUplink),
         at(7, "veth-web", Hook::FromPod),
+        at(7, "veth-web", Hook::ToPod),
     ];
     assert_eq!(datapath.attachments, BTreeSet::from(attachments));
-    let endpoint = Endpoint { address_v4: v4("10.244.1.10"), ..Endpoint::default() };
+    let endpoint = Endpoint { address_v4: mapped("10.244.1.10"), ..Endpoint::default() };
     assert_eq!(datapath.endpoints, BTreeMap::from([(7, endpoint)]));
 }
 
@@ -271,23 +280,6 @@ fn what_may_be_a_network_of_its_own_is_not_refused() {
     let resolved = resolved_on(&view, &nodes(), &[web()]);
     assert!(routes(&resolved).contains(&"10.0.1.12/32 node a2 !".to_owned()));
     assert!(routes(&resolved).contains(&"10.244.1.10/32 pod default/web".to_owned()));
-}
-
-#[test]
-fn ipv6_is_left_out_with_one_problem() {
-    let mut nodes = nodes();
-    nodes[0].pod_prefixes.push(prefix("fd00:1::/64"));
-    nodes[1].pod_prefixes.push(prefix("fd00:2::/64"));
-    nodes[1].addresses.push("fd00::12".parse().unwrap());
-    let mut dual = web();
-    dual.addresses.push("fd00:1::10".parse().unwrap());
-    let resolved = resolved_on(&host(), &nodes, &[dual, pod("default/six", "a1", "fd00:1::11")]);
-    assert_one_problem(&resolved, ProblemKind::Ipv6NotSupported, &["IPv6 is not supported yet: 6 prefixes"]);
-    assert_eq!(routes(&resolved).len(), 8);
-    assert!(resolved.wanted.host.routes.keys().all(Prefix::is_v4));
-    assert!(resolved.wanted.host.addresses.iter().all(|own| own.address.is_ipv4()));
-    assert_eq!(resolved.wanted.datapath.endpoints.len(), 1);
-    assert!(resolved.refused[&prefix("fd00:2::/64")].contains("IPv6"));
 }
 
 #[test]

@@ -92,14 +92,15 @@ impl<'a> Underlay<'a> {
         Ok(Hop { link, gateway: route.gateway, mtu, route: prefix })
     }
 
-    /// Networks that the host is connected to, with the link.
+    /// Networks that the host is connected to, with the link. Not what is on the loopback: the kernel makes a
+    /// route of each IPv6 address there, ours included, and there is nobody to be cut off from.
     pub(super) fn connected(&self) -> impl Iterator<Item = (Prefix, &'a str)> {
         self.routes.values().filter_map(|route| {
             let connected = route.kind == RouteKind::Unicast
                 && route.gateway.is_none()
                 && route.protocol == MADE_BY_KERNEL;
             let link = self.link(route.link?)?;
-            connected.then_some((route.destination, link.name.as_str()))
+            (connected && !link.loopback).then_some((route.destination, link.name.as_str()))
         })
     }
 

@@ -45,8 +45,8 @@ impl Resolver<'_> {
             return configured;
         }
         let pods: BTreeSet<u32> = pods.iter().map(|pod| pod.link).collect();
-        let holders = self.own_v4.map_or(&[][..], |own| self.underlay.holders(own));
-        let links = holders.iter().chain(&in_use).filter(|index| !pods.contains(index));
+        let holders = self.own.node.addresses.iter().flat_map(|own| self.underlay.holders(*own));
+        let links = holders.chain(&in_use).filter(|index| !pods.contains(index));
         links
             .filter_map(|index| self.underlay.link(*index))
             .filter(|link| link.ethernet)

@@ -6,7 +6,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{Candidate, HeldPrefixes, Nodes, Notes, ProblemKind, Role};
-use crate::model::{Node, Pod, PodName, Prefix};
+use crate::model::{AddressFamily, Node, Pod, PodName, Prefix};
 
 /// Someone who claims a single address.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +83,8 @@ pub(super) fn winners<'a>(
 /// The host address of each family: the first usable address of the first pod prefix that the node holds.
 fn host_addresses(node: &Node, held: &HeldPrefixes<'_>) -> impl Iterator<Item = IpAddr> {
     let holds = |prefix: &&Prefix| held.get(&prefix.net()).is_some_and(|holder| holder.name == node.name);
-    let first = |v4: bool| node.pod_prefixes.iter().filter(holds).find(|prefix| prefix.is_v4() == v4);
-    [first(true), first(false)].into_iter().flatten().map(first_usable)
+    let first = |family| node.pod_prefixes.iter().filter(holds).find(|prefix| prefix.family() == family);
+    AddressFamily::ALL.map(first).into_iter().flatten().map(first_usable)
 }
 
 /// The first address that an interface may have: the one behind the network's own address (IPv4) or the

@@ -23,7 +23,7 @@ use prefix_trie::joint::JointPrefixMap;
 use serde::Serialize;
 
 use super::{Problem, ProblemKind, Table};
-use crate::model::{Cluster, NextHopKey, Node, NodeName, Origin, Pod, PodName, Prefix};
+use crate::model::{Cluster, Node, NodeName, Origin, Pod, PodName, Prefix};
 
 /// What a candidate says about a prefix, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -39,6 +39,30 @@ pub enum Role {
     PodPrefix,
 }
 
+/// Where a prefix leads on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To this node's own stack.
+    Host,
+    /// Nowhere: it is the unassigned rest of this node's pod prefixes.
+    Unassigned,
+    /// To a remote node; which of the ways to it is for `resolve` to find.
+    Node(NodeName),
+    /// To a local pod.
+    Pod(PodName),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Unassigned => f.write_str("unassigned"),
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::Pod(name) => write!(f, "pod {name}"),
+        }
+    }
+}
+
 /// Who claims a prefix, and where that would lead on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -48,8 +72,8 @@ pub struct Candidate {
     pub node: NodeName,
     /// The pod, if it is a pod's address.
     pub pod: Option<PodName>,
-    /// The next-hop object.
-    pub target: NextHopKey,
+    /// Where it leads.
+    pub target: Target,
     /// Where it is stated.
     pub origin: Origin,
 }
@@ -57,10 +81,10 @@ pub struct Candidate {
 impl Candidate {
     fn new(role: Role, node: &Node, pod: Option<&Pod>, own: &NodeName) -> Self {
         let target = match (role, pod) {
-            _ if node.name != *own => NextHopKey::Node(node.name.clone()),
-            (Role::PodAddress, Some(pod)) => NextHopKey::Pod(pod.name.clone()),
-            (Role::PodPrefix, _) => NextHopKey::Unassigned,
-            (Role::NodeAddress | Role::HostAddress | Role::PodAddress, _) => NextHopKey::Host,
+            _ if node.name != *own => Target::Node(node.name.clone()),
+            (Role::PodAddress, Some(pod)) => Target::Pod(pod.name.clone()),
+            (Role::PodPrefix, _) => Target::Unassigned,
+            (Role::NodeAddress | Role::HostAddress | Role::PodAddress, _) => Target::Host,
         };
         let origin = pod.map_or(&node.origin, |pod| &pod.origin).clone();
         Self { role, node: node.name.clone(), pod: pod.map(|pod| pod.name.clone()), target, origin }
@@ -70,7 +94,7 @@ impl Candidate {
     #[must_use]
     pub fn flags(&self) -> u32 {
         match (self.role, &self.target) {
-            (Role::NodeAddress, NextHopKey::Node(_)) => Route::NODE_ADDRESS,
+            (Role::NodeAddress, Target::Node(_)) => Route::NODE_ADDRESS,
             _ => 0,
         }
     }

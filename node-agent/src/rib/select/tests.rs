@@ -243,7 +243,7 @@ fn an_address_comes_before_a_pod_prefix_of_just_that_address() {
     assert_one_problem(&selection, ProblemKind::DuplicateAddress, &["10.99.0.1", "default/web", "a1"]);
     assert_eq!(
         selected(&nodes, &[], "a1").routes[&"10.99.0.1/32".parse().unwrap()].target,
-        NextHopKey::Unassigned
+        Target::Unassigned
     );
 }
 

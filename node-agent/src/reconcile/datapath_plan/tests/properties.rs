@@ -4,8 +4,16 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 
-const PREFIXES: [&str; 6] =
-    ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24", "10.1.1.1/32", "10.2.0.0/16", "10.3.0.0/32"];
+const PREFIXES: [&str; 8] = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.1.0/24",
+    "10.1.1.1/32",
+    "10.2.0.0/16",
+    "fd00::/16",
+    "fd00:1::/64",
+    "fd00:1::1/128",
+];
 
 fn keys() -> Vec<NextHopKey> {
     vec![
@@ -13,7 +21,11 @@ fn keys() -> Vec<NextHopKey> {
         NextHopKey::Unassigned,
         node_key("a2"),
         node_key("b1"),
-        node_key("b2"),
+        NextHopKey::Node(NodePath {
+            node: "b1".parse().unwrap(),
+            inner: AddressFamily::V6,
+            outer: AddressFamily::V4,
+        }),
         pod_key("default/p0"),
         pod_key("default/p1"),
     ]

@@ -12,7 +12,7 @@ pub(super) fn has_address(view: &HostView, address: IpAddr) -> bool {
 /// Where the kernel would refuse the change: a plan must contain nothing of the kind.
 pub(super) fn apply(change: &HostChange, view: &mut HostView) {
     match change {
-        HostChange::Enable(setting) => enable(setting, view),
+        HostChange::Set(setting) => set(setting, view),
         HostChange::AddAddress(added) => {
             let taken =
                 |other: &&InterfaceAddress| (other.link, other.address) == (added.link, added.address);
@@ -22,6 +22,17 @@ pub(super) fn apply(change: &HostChange, view: &mut HostView) {
                 address: added.address,
                 label: Some(OwnAddress::LABEL.to_owned()),
             });
+        }
+        HostChange::SetNeighbour(set) => {
+            let ours = set.neighbour;
+            view.neighbours.retain(|other| (other.link, other.address) != (ours.link, ours.address));
+            view.neighbours.push(ours);
+        }
+        HostChange::DeleteNeighbour(deleted) => {
+            let found = view.neighbours.iter().position(|other| *other == deleted.neighbour);
+            view.neighbours.remove(found.unwrap_or_else(|| panic!("ENOENT: {change}")));
+            let by_it = |route: &KernelRoute| kernel_needs(route) == Some(deleted.neighbour);
+            assert!(!view.routes.iter().any(by_it), "a route still leads to it: {change}");
         }
         HostChange::AddRoute(added) => {
             assert_usable(&added.route, view);
@@ -54,7 +65,7 @@ pub(super) fn apply(change: &HostChange, view: &mut HostView) {
     }
 }
 
-fn enable(setting: &Setting, view: &mut HostView) {
+fn set(setting: &Setting, view: &mut HostView) {
     match setting {
         Setting::ForwardingV4 => {
             view.forwarding_v4 = true;
@@ -62,6 +73,11 @@ fn enable(setting: &Setting, view: &mut HostView) {
         }
         Setting::InterfaceForwardingV4(name) => link_mut(view, name).forwarding_v4 = true,
         Setting::ProxyArp(name) => link_mut(view, name).proxy_arp = true,
+        Setting::AcceptRa(name) => link_mut(view, name).ra_unless_forwarding = false,
+        Setting::ForwardingV6 => {
+            assert!(view.forwarding_v6.is_some(), "ENOENT: {setting}");
+            view.forwarding_v6 = Some(true);
+        }
     }
 }
 
@@ -71,4 +87,12 @@ fn link_mut<'a>(view: &'a mut HostView, name: &str) -> &'a mut Link {
 
 fn assert_usable(route: &KernelRoute, view: &HostView) {
     assert!(route.source.is_none_or(|source| has_address(view, source)), "EINVAL: source of {route:?}");
+    // The kernel would take it, but packets would wait in vain for the neighbour to answer.
+    assert!(kernel_needs(route).is_none_or(|needed| view.neighbours.contains(&needed)), "{route:?}");
+}
+
+/// The neighbour that a route leads to, if it is a placeholder.
+pub(super) fn kernel_needs(route: &KernelRoute) -> Option<PlaceholderNeighbour> {
+    let stand_in = route.gateway == Some(IpAddr::V6(PlaceholderNeighbour::ADDRESS));
+    route.link.filter(|_| stand_in).map(PlaceholderNeighbour::on)
 }

@@ -51,7 +51,7 @@ fn a_pod_without_a_usable_interface_is_told_and_stays_unassigned() {
         assert!(!resolved.wanted.host.routes.contains_key(&address));
         assert!(resolved.wanted.datapath.endpoints.is_empty());
         assert!(resolved.wanted.host.pod_interfaces.is_empty());
-        assert!(resolved.wanted.datapath.attachments.iter().all(|at| at.hook != Hook::FromPod));
+        assert!(resolved.wanted.datapath.attachments.iter().all(|at| at.link == ETH0));
     }
 }
 
@@ -78,7 +78,7 @@ fn one_interface_is_one_pods() {
         ProblemKind::PodInterfaceUnusable,
         &["interface veth-web of pod default/zeta is pod default/web's already"],
     );
-    assert_eq!(resolved.wanted.datapath.endpoints[&7].address_v4, v4("10.244.1.10"));
+    assert_eq!(resolved.wanted.datapath.endpoints[&7].address_v4, mapped("10.244.1.10"));
 }
 
 fn uplinks(resolved: &Resolved) -> Vec<&str> {

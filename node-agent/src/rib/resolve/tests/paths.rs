@@ -30,9 +30,9 @@ fn table_of_modes() {
                 identity: node_key(name).identity(),
                 kind: kind as u32,
                 interface: ETH0,
-                gateway: v4(gateway),
-                tunnel_source: v4("10.0.1.11"),
-                tunnel_destination: v4(remote),
+                gateway: mapped(gateway),
+                tunnel_source: mapped("10.0.1.11"),
+                tunnel_destination: mapped(remote),
                 mtu,
                 mac_destination: [0; 6],
                 mac_source: [0; 6],
@@ -90,7 +90,7 @@ fn the_route_is_chosen_as_the_kernel_chooses() {
         view.routes.extend(more.clone());
         let resolved = resolved_on(&view, &nodes(), &[]);
         let b1 = resolved.wanted.datapath.next_hops[&node_key("b1")];
-        assert_eq!((b1.gateway, b1.mtu), (v4(gateway), mtu), "{more:?}");
+        assert_eq!((b1.gateway, b1.mtu), (mapped(gateway), mtu), "{more:?}");
         let kernel = &resolved.wanted.host.routes[&prefix("10.244.3.0/24")];
         assert_eq!((kernel.gateway, kernel.mtu), (Some(gateway.parse().unwrap()), Some(mtu)), "{more:?}");
     }
@@ -146,32 +146,5 @@ fn addresses_that_cannot_be_are_told() {
         ProblemKind::OwnAddressNotOnLink,
         &["10.0.1.11", "'a1'", "cluster.yaml:a1"],
     );
-    assert_eq!(resolved.wanted.datapath.settings.node_v4, v4("10.0.1.11"));
-}
-
-#[test]
-fn a_node_without_an_ipv4_address_cannot_have_ipv4_pods() {
-    let mut remote = nodes();
-    remote[2].addresses = vec!["fd00::11".parse().unwrap()];
-    let resolved = resolved_on(&host(), &remote, &[]);
-    assert!(resolved.problems.iter().any(|problem| {
-        problem.kind == ProblemKind::NoNodeAddress
-            && problem.text.contains("node b1 (file cluster.yaml:b1) has no IPv4")
-    }));
-    assert!(!resolved.wanted.datapath.routes.contains_key(&prefix("10.244.3.0/24")));
-    remote[2].pod_prefixes.clear();
-    let kinds: Vec<_> =
-        resolved_on(&host(), &remote, &[]).problems.iter().map(|problem| problem.kind).collect();
-    assert_eq!(kinds, [ProblemKind::Ipv6NotSupported], "it has no IPv4 pods");
-
-    let mut own = nodes();
-    own[0].addresses = vec!["fd00::11".parse().unwrap()];
-    let resolved = resolved_on(&host(), &own, &[web()]);
-    let mine: Vec<_> = resolved.problems.iter().filter(|p| p.kind == ProblemKind::NoNodeAddress).collect();
-    assert_eq!(mine.len(), 1, "one for all remote nodes: {mine:?}");
-    assert_eq!(
-        routes(&resolved),
-        ["10.244.1.0/24 unassigned", "10.244.1.1/32 host", "10.244.1.10/32 pod default/web"],
-        "what is local goes on"
-    );
+    assert_eq!(resolved.wanted.datapath.settings.node_v4, mapped("10.0.1.11"));
 }

@@ -6,12 +6,21 @@ use super::*;
 
 /// Addresses from so small a space that everything conflicts with everything.
 fn address() -> impl Strategy<Value = IpAddr> {
-    (0_u8..3, 0_u8..6).prop_map(|(third, last)| IpAddr::from([10, 0, third, last]))
+    (any::<bool>(), 0_u8..3, 0_u8..6).prop_map(|(v4, third, last)| {
+        if v4 {
+            IpAddr::from([10, 0, third, last])
+        } else {
+            IpAddr::from([0xfd00, 0, 0, 0, 0, 0, third.into(), last.into()])
+        }
+    })
 }
 
 fn prefix() -> impl Strategy<Value = Prefix> {
-    (address(), prop_oneof![Just(23_u8), Just(24), Just(30), Just(31), Just(32)])
-        .prop_map(|(address, length)| Prefix::containing(IpNet::new(address, length).unwrap()))
+    // The same lengths for both families, counted from the end.
+    (address(), prop_oneof![Just(9_u8), Just(8), Just(2), Just(1), Just(0)]).prop_map(|(address, bits)| {
+        let whole = IpNet::from(address);
+        Prefix::containing(IpNet::new(address, whole.max_prefix_len() - bits).unwrap())
+    })
 }
 
 /// A node, mostly outside of the pods' addresses, sometimes with another node's address.

@@ -1,0 +1,127 @@
+//! The two maps of routes, which differ by their name and by the length of an address.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
+use ipnet::IpNet;
+use node_ebpf_common::{Route, map_name};
+
+use super::{
+    DatapathError,
+    maps::{Maps, failed, gone_is_fine},
+};
+use crate::model::Prefix;
+
+/// An address of the family whose routes a map holds.
+pub(super) trait RouteAddress: Copy + Into<IpAddr> {
+    /// Its bytes in network byte order, as the map has them.
+    type Bytes: aya::Pod + Into<Self>;
+    /// The map.
+    const MAP: &'static str;
+
+    fn bytes(self) -> Self::Bytes;
+}
+
+impl RouteAddress for Ipv4Addr {
+    type Bytes = [u8; 4];
+    const MAP: &'static str = map_name::ROUTES_V4;
+
+    fn bytes(self) -> Self::Bytes {
+        self.octets()
+    }
+}
+
+impl RouteAddress for Ipv6Addr {
+    type Bytes = [u8; 16];
+    const MAP: &'static str = map_name::ROUTES_V6;
+
+    fn bytes(self) -> Self::Bytes {
+        self.octets()
+    }
+}
+
+/// The trie's key.
+fn key<A: RouteAddress>(address: A, length: u8) -> Key<A::Bytes> {
+    Key::new(u32::from(length), address.bytes())
+}
+
+/// The prefix of a key. The kernel keeps no length that is longer than the address.
+fn prefix<A: RouteAddress>(key: &Key<A::Bytes>) -> Prefix {
+    let address: IpAddr = A::Bytes::into(key.data()).into();
+    let whole = IpNet::from(address);
+    let length = u8::try_from(key.prefix_len()).unwrap_or(whole.max_prefix_len());
+    Prefix::containing(IpNet::new(address, length).unwrap_or(whole))
+}
+
+impl Maps<'_> {
+    fn trie<A: RouteAddress>(&mut self) -> Result<LpmTrie<&mut MapData, A::Bytes, Route>, DatapathError> {
+        self.map(A::MAP)?.try_into().map_err(failed(A::MAP, "find an LPM trie"))
+    }
+
+    /// Every route of a family.
+    pub(super) fn routes_of<A: RouteAddress>(&mut self) -> Result<BTreeMap<Prefix, Route>, DatapathError> {
+        let read = |entry: Result<(Key<A::Bytes>, Route), MapError>| {
+            let (key, route) = entry.map_err(failed(A::MAP, "read the routes"))?;
+            Ok((prefix::<A>(&key), route))
+        };
+        self.trie::<A>()?.iter().map(read).collect()
+    }
+
+    /// The route of the longest prefix around an address.
+    pub(super) fn longest_match<A: RouteAddress>(
+        &mut self,
+        address: A,
+    ) -> Result<Option<Route>, DatapathError> {
+        let whole: IpAddr = address.into();
+        match self.trie::<A>()?.get(&key(address, IpNet::from(whole).max_prefix_len()), 0) {
+            Ok(route) => Ok(Some(route)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(failed(A::MAP, format!("look up {whole}"))(error)),
+        }
+    }
+
+    /// Inserts or overwrites a route.
+    pub(super) fn insert_route<A: RouteAddress>(
+        &mut self,
+        address: A,
+        length: u8,
+        route: Route,
+    ) -> Result<(), DatapathError> {
+        let written = self.trie::<A>()?.insert(&key(address, length), route, 0);
+        written.map_err(failed(A::MAP, format!("set {}/{length}", address.into())))
+    }
+
+    /// Removes a route.
+    pub(super) fn remove_route<A: RouteAddress>(
+        &mut self,
+        address: A,
+        length: u8,
+    ) -> Result<(), DatapathError> {
+        gone_is_fine(self.trie::<A>()?.remove(&key(address, length)))
+            .map_err(failed(A::MAP, format!("delete {}/{length}", address.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_both_families_can_be_read_back() {
+        for (text, length) in [("10.244.3.0/24", 24), ("0.0.0.0/0", 0), ("10.0.1.11/32", 32)] {
+            let net: ipnet::Ipv4Net = text.parse().unwrap();
+            let key = key(net.network(), net.prefix_len());
+            assert_eq!((key.prefix_len(), key.data()), (length, net.network().octets()));
+            assert_eq!(prefix::<Ipv4Addr>(&key), text.parse().unwrap());
+        }
+        for (text, length) in [("fd00:10:244:3::/64", 64), ("::/0", 0), ("fd00::11/128", 128)] {
+            let net: ipnet::Ipv6Net = text.parse().unwrap();
+            let key = key(net.network(), net.prefix_len());
+            assert_eq!((key.prefix_len(), key.data()), (length, net.network().octets()));
+            assert_eq!(prefix::<Ipv6Addr>(&key), text.parse().unwrap());
+        }
+    }
+}
