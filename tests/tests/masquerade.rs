@@ -53,12 +53,13 @@ fn table(node: &Node) -> Option<String> {
 }
 
 /// Sources of what arrives at the host outside while the pod sends to it.
-fn seen_outside(lab: &Lab, from: &Pod, send: impl FnOnce() -> Result<()>) -> Result<Vec<Ipv4Addr>> {
+fn seen_outside(lab: &Lab, from: &Pod, send: impl FnOnce() -> Result<()>) -> Result<Vec<IpAddr>> {
     let port = Lab::router_interface(lab.node(from.node())?.subnet());
     let capture = Capture::start(lab.router(), &port, Keep::Whole)?;
     send()?;
     let captured = capture.stop()?;
-    let arrived = captured.packets().filter(|packet| packet.inner().destination == Outside::ADDRESS);
+    let arrived =
+        captured.packets().filter(|packet| packet.inner().destination == IpAddr::from(Outside::ADDRESS));
     let sources: Vec<_> = arrived.map(|packet| packet.inner().source).collect();
     ensure!(!sources.is_empty(), "nothing has arrived\n{captured}");
     Ok(sources)
@@ -152,14 +153,14 @@ fn through_the_stack_into_the_tunnel(lab: &Lab, agents: &Agents) -> Result<()> {
     let (captured, counted) = (capture.stop()?, agent.counters()?.since(&before)?);
     ensure!(counted.packets(Hook::FromPod, Outcome::StackTooBig) == 1, "{counted}");
     let arrived = captured.packets().filter(|packet| !packet.outgoing);
-    let sources: Vec<_> = arrived.map(|packet| IpAddr::V4(packet.inner().source)).collect();
+    let sources: Vec<_> = arrived.map(|packet| packet.inner().source).collect();
     ensure!(sources.len() == 2 && sources.iter().all(|source| *source == from.address()), "{captured}");
     Ok(())
 }
 
 /// A Service's address.
 #[derive(Debug)]
-struct Service<'a>(Ipv4Addr, &'a Pod);
+struct Service<'a>([IpAddr; 1], &'a Pod);
 
 impl Endpoint for Service<'_> {
     fn name(&self) -> &str {
@@ -168,8 +169,8 @@ impl Endpoint for Service<'_> {
     fn netns(&self) -> &Netns {
         self.1.netns()
     }
-    fn address(&self) -> IpAddr {
-        self.0.into()
+    fn addresses(&self) -> &[IpAddr] {
+        &self.0
     }
     fn node(&self) -> &str {
         self.1.node()
@@ -193,8 +194,8 @@ fn without_programs(lab: &Lab, agents: &mut Agents, outside: &Outside) -> Result
         expect_own_address(from, lab.node(to)?)?;
     }
     for (number, to) in ["a1-1", "a2-0"].into_iter().enumerate() {
-        let service = Service(Ipv4Addr::new(10, 96, 0, 10 + u8::try_from(number)?), lab.pod(to)?);
-        let dnat = format!("ip daddr {} dnat to {}", service.0, service.1.address());
+        let service = Service([Ipv4Addr::new(10, 96, 0, 10 + u8::try_from(number)?).into()], lab.pod(to)?);
+        let dnat = format!("ip daddr {} dnat to {}", service.address(), service.1.address());
         let chain = format!("chain c{number} {{ type nat hook prerouting priority dstnat; {dnat}; }};");
         nft(node.netns(), &format!("table ip service {{ {chain} }}"))?;
         expect_own_address(from, &service)?;
