@@ -234,15 +234,14 @@ fn decapsulate<O: Acting, I: Acting>(skb: &mut Skb<'_>, outer: &Header<O>) -> Ac
     let inner = I::parse(skb, ETHERNET_LENGTH + outer.length)?;
     let (target, congestion) = decide::decapsulate::<O, I, Maps>(outer, &inner, &Maps)?;
     skb.decapsulate::<O, I>(outer.length)?;
-    match target {
-        Inner::Local(pod) => {
-            rewrite::to_local_pod(skb, &inner, pod)?;
-            rewrite::congestion::<I, _>(skb, congestion)?;
-            Ok((Outcome::DecapLocal, Skb::redirect_peer(pod)))
-        }
-        Inner::Stack => {
-            rewrite::congestion::<I, _>(skb, congestion)?;
-            Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
-        }
+    if let Inner::Local(pod) = target {
+        rewrite::to_local_pod(skb, &inner, pod)?;
+        rewrite::congestion::<I, _>(skb, congestion)?;
+        return Ok((Outcome::DecapLocal, Skb::redirect_peer(pod)));
     }
+    rewrite::congestion::<I, _>(skb, congestion)?;
+    if matches!(target, Inner::Host) {
+        skb.set_mark(MARK_NOT_FOR_POD);
+    }
+    Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
 }

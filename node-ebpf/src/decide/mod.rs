@@ -27,8 +27,10 @@ pub enum Decision<'t> {
 pub enum Inner<'t> {
     /// To a pod on this node.
     Local(&'t NextHop),
-    /// To the stack.
+    /// To the stack, which is to answer the sender, or to translate back what it has translated.
     Stack,
+    /// To the stack, which it is addressed to.
+    Host,
 }
 
 /// What the outer header's congestion mark does to the packet that was inside (RFC 6040 section 4.2).

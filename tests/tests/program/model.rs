@@ -219,7 +219,8 @@ impl Model {
             && forwardable(&inner, &via).is_ok()
             && !self.translated.contains(&flow(&inner).reversed());
         if !to_pod {
-            return Ok(Act { outcome: Outcome::DecapStack, verdict: TC_ACT_UNSPEC, data, mark: 0 });
+            let mark = if kind == NextHopKind::Host { MARK_NOT_FOR_POD } else { 0 };
+            return Ok(Act { outcome: Outcome::DecapStack, verdict: TC_ACT_UNSPEC, data, mark });
         }
         less_one_hop(&mut data, 14);
         Ok(deliver(data, &via, Outcome::DecapLocal))
