@@ -18,9 +18,10 @@ pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
 /// Calico the upper 16 bits, Cilium 0x0f00.
 pub const MARK_FORWARDED: u32 = 0x0000_0020;
 
-/// Bit of `skb->mark` that says "a program gave this to the stack because its destination is no pod". If
-/// it then leaves for a pod all the same, netfilter has translated it, as kube-proxy does for Services.
-pub const MARK_NOT_FOR_POD: u32 = 0x0000_0040;
+/// Bit of `skb->mark` that says "a program gave this to the stack because its destination is no pod, or
+/// its flow is translated". Where it then leaves for a pod, netfilter has translated it, as kube-proxy does
+/// for Services, and its flow is remembered.
+pub const MARK_TRANSLATABLE: u32 = 0x0000_0040;
 
 /// Names of the maps: of the symbol in the object and of the pin.
 pub mod map_name {

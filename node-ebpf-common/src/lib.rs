@@ -22,7 +22,7 @@ pub use endpoint::{Endpoint, SourceCheck};
 pub use flow::Flow;
 pub use hook::Hook;
 pub use layout::{
-    LAYOUT_VERSION, MARK_FORWARDED, MARK_NOT_FOR_POD, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
+    LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
     MAX_TRANSLATED_FLOWS, map_name,
 };
 pub use next_hop::{NextHop, NextHopKind};

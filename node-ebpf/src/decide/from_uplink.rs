@@ -87,8 +87,7 @@ pub fn decapsulate<'t, O: Family, I: Family, T: Fib<O> + Fib<I>>(
         {
             Inner::Local(next_hop)
         }
-        NextHopKind::LocalPod => Inner::Stack,
-        NextHopKind::Host => Inner::Host,
+        NextHopKind::LocalPod | NextHopKind::Host => Inner::Stack,
         NextHopKind::Unassigned => return Err(Outcome::DropUnassigned),
         NextHopKind::Direct | NextHopKind::Ipip | NextHopKind::Unused => {
             return Err(Outcome::DropTunnelNotLocal);

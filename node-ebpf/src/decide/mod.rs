@@ -27,10 +27,8 @@ pub enum Decision<'t> {
 pub enum Inner<'t> {
     /// To a pod on this node.
     Local(&'t NextHop),
-    /// To the stack, which is to answer the sender, or to translate back what it has translated.
+    /// To the stack, which it is addressed to, which is to answer its sender, or has translated its flow.
     Stack,
-    /// To the stack, which it is addressed to.
-    Host,
 }
 
 /// What the outer header's congestion mark does to the packet that was inside (RFC 6040 section 4.2).

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use node_ebpf_common::{
-    Address, Ending, Flow, Hook, MARK_FORWARDED, MARK_NOT_FOR_POD, NextHop, NextHopKind, Outcome, Route,
+    Address, Ending, Flow, Hook, MARK_FORWARDED, MARK_TRANSLATABLE, NextHop, NextHopKind, Outcome, Route,
 };
 
 use crate::{
@@ -58,7 +58,7 @@ impl Model {
         if hook == Hook::ToUplink && mark & MARK_FORWARDED != 0 {
             return passes_by(mark & !MARK_FORWARDED, None);
         }
-        if hook == Hook::ToPod && mark & MARK_NOT_FOR_POD == 0 {
+        if hook == Hook::ToPod && mark & MARK_TRANSLATABLE == 0 {
             return passes_by(mark, Some(Outcome::StackRouted));
         }
         let unicast = frame[..6] == [0; 6];
@@ -81,12 +81,15 @@ impl Model {
             },
             Err(outcome) => {
                 let dropped = outcome.ending() == Ending::Dropped;
-                let not_for_pod =
-                    hook.is_ingress() && matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost);
+                let translatable = hook.is_ingress()
+                    && matches!(
+                        outcome,
+                        Outcome::StackNotRouted | Outcome::StackHost | Outcome::StackTranslated
+                    );
                 Expected {
                     outcome: Some(outcome),
                     verdict: if dropped { TC_ACT_SHOT } else { TC_ACT_UNSPEC },
-                    mark: mark | if not_for_pod { MARK_NOT_FOR_POD } else { 0 },
+                    mark: mark | if translatable { MARK_TRANSLATABLE } else { 0 },
                     data: (outcome != Outcome::DropRewriteFailed).then(|| frame.to_vec()),
                 }
             }
@@ -219,7 +222,7 @@ impl Model {
             && forwardable(&inner, &via).is_ok()
             && !self.translated.contains(&flow(&inner).reversed());
         if !to_pod {
-            let mark = if kind == NextHopKind::Host { MARK_NOT_FOR_POD } else { 0 };
+            let mark = MARK_TRANSLATABLE;
             return Ok(Act { outcome: Outcome::DecapStack, verdict: TC_ACT_UNSPEC, data, mark });
         }
         less_one_hop(&mut data, 14);
@@ -227,8 +230,8 @@ impl Model {
     }
 
     fn stack_sends(&mut self, frame: &[u8], ip: &Ip, context: Context, mark: &mut u32) -> Decided {
-        if *mark & MARK_NOT_FOR_POD != 0 {
-            *mark &= !MARK_NOT_FOR_POD;
+        if *mark & MARK_TRANSLATABLE != 0 {
+            *mark &= !MARK_TRANSLATABLE;
             self.remember(ip);
         }
         let leave =
@@ -253,7 +256,7 @@ impl Model {
     }
 
     fn stack_delivers(&mut self, frame: &[u8], ip: &Ip, mark: &mut u32) -> Decided {
-        *mark &= !MARK_NOT_FOR_POD;
+        *mark &= !MARK_TRANSLATABLE;
         if self.remember(ip) {
             return Err(Outcome::StackTranslated);
         }

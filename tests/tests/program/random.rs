@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use node_ebpf_common::{Hook, MARK_FORWARDED, MARK_NOT_FOR_POD};
+use node_ebpf_common::{Hook, MARK_FORWARDED, MARK_TRANSLATABLE};
 
 use crate::{cluster::*, model_packet::checksum, rig::Context};
 
@@ -191,8 +191,8 @@ pub fn frame(rng: &mut Rng, hook: Hook) -> (Vec<u8>, Context) {
         _ => {}
     }
     ether.extend(if outermost { [0x86, 0xdd] } else { [0x08, 0x00] });
-    let mark = *rng.choice([0, 0, MARK_NOT_FOR_POD, MARK_FORWARDED, 0x4000].iter()).expect("one");
-    let mark = mark | if rng.u8(0..6) == 0 { MARK_NOT_FOR_POD | 0x8000 } else { 0 };
+    let mark = *rng.choice([0, 0, MARK_TRANSLATABLE, MARK_FORWARDED, 0x4000].iter()).expect("one");
+    let mark = mark | if rng.u8(0..6) == 0 { MARK_TRANSLATABLE | 0x8000 } else { 0 };
     let gso_size = if rng.u8(0..16) == 0 { rng.u32(100..1_600) } else { 0 };
     ([ether, data].concat(), Context { mark, gso_size })
 }
