@@ -121,7 +121,7 @@ fn only_what_is_asked_for_is_shown() -> Result<(), Failure> {
 /// Sends a packet from an address that is not the pod's.
 fn spoof(lab: &Lab, to: IpAddr) -> Result<()> {
     let IpAddr::V4(to) = to else { bail!("{to} is not IPv4") };
-    craft::send(lab.pod("a1-0")?.netns(), &craft::echo_reply([192, 0, 2, 1].into(), to)?)
+    craft::send(lab.pod("a1-0")?.netns(), &craft::echo_reply([192, 0, 2, 1], to)?)
 }
 
 #[test]
