@@ -157,6 +157,31 @@ fn an_event_tells_the_way_of_a_packet_whose_outer_header_is_taken_off() {
     assert_eq!(event.frame_length, event.final_length + 20);
 }
 
+/// The same of IPv6: what is inside is told, whatever the family of the header around it.
+#[test]
+fn an_event_tells_the_way_of_an_ipv6_packet() {
+    for (to, outcome) in
+        [(DIRECT_POD_V6, Outcome::Direct), (IPIP_POD_V6, Outcome::Ipip), (POD_OVER_V4, Outcome::Ipip)]
+    {
+        let udp = [0x0f, 0xa0, 0, 53, 0, 8, 0, 0];
+        let header = [0x60, 0, 0, 0, 0, 8, 17, 64];
+        let packet = [&[0; 12][..], &[0x86, 0xdd], &header, &POD_V6.octets(), &to.octets(), &udp].concat();
+        let filter =
+            TraceFilter { addresses: [Address::NONE, Address::from_octets(to.octets())], ..TraceFilter::ALL };
+        let mut tracing = Tracing::with(filter);
+        let options = TestRunOptions { data_in: Some(&packet), ..TestRunOptions::default() };
+        tracing.0.program(Hook::FromPod).test_run(options).expect("test run");
+        let events = tracing.events();
+        assert_eq!(outcomes(&events), [outcome], "{to}");
+        let event = events[0];
+        assert_eq!(event.source, Address::from_octets(POD_V6.octets()));
+        assert_eq!((event.protocol, event.source_port, event.destination_port), (17, [15, 160], [0, 53]));
+        assert!(event.next_hop != 0 && event.out_interface == event.next_interface);
+        assert_eq!(event.outer_source == Address::NONE, outcome == Outcome::Direct, "{to}");
+        assert_eq!(event.outer_source.is_v4(), to == POD_OVER_V4, "{to}");
+    }
+}
+
 /// What is no IP packet has no addresses, and is an event all the same.
 #[test]
 fn other_protocols_are_traced_without_addresses() {
