@@ -12,6 +12,7 @@ mod model;
 mod reconcile;
 mod rib;
 mod source;
+mod trace;
 mod yaml;
 
 use std::process::ExitCode;

@@ -44,6 +44,14 @@ pub mod map_name {
     /// IPv6 flows, likewise.
     pub const TRANSLATED_V6: &str = "TRANSLATED_V6";
 
+    /// Array of one [`crate::TraceFilter`]. This and the other maps of tracing are not pinned: they live as
+    /// long as the programs that were loaded with them.
+    pub const TRACE_FILTER: &str = "TRACE_FILTER";
+    /// Ring buffer of [`crate::TraceEvent`].
+    pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
+    /// Per-CPU array of one [`crate::TraceState`].
+    pub const TRACE_STATE: &str = "TRACE_STATE";
+
     /// Every map that is pinned.
     pub const ALL: [&str; 8] =
         [ROUTES_V4, ROUTES_V6, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS, TRANSLATED_V4, TRANSLATED_V6];

@@ -15,6 +15,7 @@ mod next_hop;
 mod outcome;
 mod route;
 mod settings;
+mod trace;
 
 pub use address::Address;
 pub use counter::{COUNTERS, Counter, OUTCOMES_PER_HOOK, counter_index};
@@ -29,6 +30,7 @@ pub use next_hop::{NextHop, NextHopKind};
 pub use outcome::{Ending, Outcome};
 pub use route::Route;
 pub use settings::Settings;
+pub use trace::{TRACE_BUFFER, TRACE_ON, TRACE_SNAPLEN, TraceEvent, TraceFilter, TraceState};
 
 /// Marks the shared types as plain bytes, so that aya may copy them to and from maps.
 #[cfg(feature = "user")]
@@ -48,6 +50,10 @@ mod user {
     unsafe impl aya::Pod for crate::Route {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::TraceFilter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::TraceState {}
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod bpf {
     pub mod act;
     pub mod maps;
     pub mod skb;
+    pub mod trace;
 }
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
@@ -18,6 +19,7 @@ use bpf::{
     act::{self, Done},
     maps,
     skb::Skb,
+    trace,
 };
 use node_ebpf::Outcome;
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
@@ -88,6 +90,10 @@ fn finish(ctx: &TcContext, hook: Hook, length: u32, done: &Done) {
             done.destination.octets(),
             length
         );
+    }
+    // Last: the verifier need not go through it for each outcome when nothing looks at the outcome any more.
+    if trace::on() {
+        trace::record(ctx.skb.skb, &trace::Ended { hook, length, done });
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Status {
     pub reconcile: ReconcileStatus,
     /// Up to which level the BPF programs' messages are logged.
     pub program_log: ProgramLog,
+    /// Clients that trace packets; while there are none, the programs in place cannot trace.
+    pub trace_clients: usize,
 }
 
 /// A source of facts.

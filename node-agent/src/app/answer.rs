@@ -34,6 +34,7 @@ impl App {
                 Err(error) => Err(error),
             },
             Request::ProgramLog { level } => self.set_program_log(level),
+            Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
             Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
         };
         answered.unwrap_or_else(|message| Response::Error { message })
@@ -82,6 +83,7 @@ impl App {
             masquerade: self.masquerade(),
             reconcile: reconcile_status(report),
             program_log: self.reconciler.datapath.log(),
+            trace_clients: self.tracing.clients(),
         }
     }
 

@@ -4,14 +4,16 @@
 //!  source/file ──SourceUpdate──►┐
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
-//!  audit timer ────────────────►│          pass (plan, apply)            └─► host (routes, sysctls)
-//!  SIGTERM ────────────────────►┘                                        (and nft, for masquerade)
+//!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
+//!  audit timer ────────────────►│                                        (and nft, for masquerade)
+//!  SIGTERM ────────────────────►┘
 //! ```
 //!
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
 
 mod answer;
 mod log;
+mod trace;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,6 +24,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use trace::Tracing;
 use tracing::{info, warn};
 
 use crate::{
@@ -45,6 +48,7 @@ const SOURCE_SETTLE: Duration = Duration::from_millis(50);
 struct App {
     config: Config,
     log: LogHandle,
+    tracing: Tracing,
     host: Host,
     table: Table,
     reconciler: Reconciler<BpfDatapath>,
@@ -82,21 +86,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (update_sender, updates) = mpsc::channel(1024);
     let (changed_sender, changed) = mpsc::channel(1);
     let (call_sender, calls) = mpsc::channel(16);
+    let (trace_sender, traces) = mpsc::channel(1);
     source::file::spawn(config.source_file.clone(), update_sender);
     tokio::spawn(async move {
         if let Err(error) = watch.run(changed_sender).await {
             warn!("changes of the host's network are found by the audit only: {error}");
         }
     });
-    tokio::spawn(server.run(call_sender));
-    App::new(config, log, datapath).run(updates, changed, calls).await
+    tokio::spawn(server.run(call_sender, trace_sender));
+    App::new(config, log, datapath, Tracing::new(traces)).run(updates, changed, calls).await
 }
 
 impl App {
-    fn new(config: Config, log: LogHandle, datapath: BpfDatapath) -> Self {
+    fn new(config: Config, log: LogHandle, datapath: BpfDatapath, tracing: Tracing) -> Self {
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
+            tracing,
             table: Table::new([SourceId::File]),
             reconciler: Reconciler::new(datapath, host.clone()),
             host,
@@ -128,6 +134,7 @@ impl App {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.answer(request).await);
                 }
+                Some(input) = self.tracing.next() => self.trace(input).await,
                 () = sleep_until(self.due.min(self.audit)) => self.pass().await,
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -168,6 +175,7 @@ impl App {
         let settings =
             ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
         self.resolved = resolve(&self.selection, &self.view, &settings);
+        self.refresh_trace();
         self.settled = self.table.ready();
         if self.settled {
             self.log_problems();

@@ -61,7 +61,16 @@ fn summary(status: &Status) -> String {
         ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
         ("Program log", status.program_log.to_string()),
+        ("Trace", trace(status.trace_clients)),
     ])
+}
+
+fn trace(clients: usize) -> String {
+    match clients {
+        0 => "off".to_owned(),
+        1 => "on, for 1 client".to_owned(),
+        clients => format!("on, for {clients} clients"),
+    }
 }
 
 /// The state in a few words: the worst first.
@@ -211,6 +220,7 @@ mod tests {
                 pending: vec![],
             },
             program_log: ProgramLog::Off,
+            trace_clients: 0,
         }
     }
 
@@ -228,6 +238,7 @@ mod tests {
              Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
              Program log    off\n\
+             Trace          off\n\
              \n\
              SOURCE  PLACE                       NODES  PODS  STATE\n\
              file    /etc/podroute/cluster.yaml      3     6  synced\n\
@@ -251,6 +262,7 @@ mod tests {
             next_retry_seconds: 4,
         });
         status.masquerade = MasqueradeStatus { on: true, ..MasqueradeStatus::default() };
+        status.trace_clients = 2;
         status.problems.push("node c1 is not adjacent".to_owned());
         let text = show(&status);
         for part in [
@@ -258,6 +270,7 @@ mod tests {
             "3     6  failed (below)\n\nsource file: cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty\n",
             "Masquerade     on, not in place\n",
             "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
+            "Trace          on, for 2 clients\n",
             "PROBLEMS\n- node c1 is not adjacent\n",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");

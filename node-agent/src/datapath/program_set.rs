@@ -9,7 +9,7 @@ use aya::{
 };
 use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS,
-    NextHop, Route, Settings, map_name,
+    NextHop, Route, Settings, TRACE_ON, map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -30,16 +30,22 @@ pub struct ProgramSet {
 }
 
 impl ProgramSet {
-    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level is a
-    /// constant to the verifier, which removes what it switches off.
+    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level, and
+    /// whether packets are traced, are constants to the verifier, which removes what they switch off.
     ///
     /// # Errors
     /// A pinned map has another shape, or the kernel refuses a part.
-    pub fn load(pins: &Pins, log: ProgramLog) -> Result<Self, DatapathError> {
+    pub fn load(pins: &Pins, log: ProgramLog, trace: bool) -> Result<Self, DatapathError> {
         let level = log as u8;
         let mut loader = EbpfLoader::new();
         // Nothing is relocated against the kernel's types: their BTF need not be read.
         loader.btf(None).override_global(aya_log::LEVEL, &level, true);
+        let tracing = u8::from(trace);
+        loader.override_global(TRACE_ON, &tracing, true);
+        if !trace {
+            // Not used: one page, the least there is.
+            loader.map_max_entries(map_name::TRACE_EVENTS, 4096);
+        }
         for name in map_name::ALL {
             let pin = pins.map(name);
             check_shape(name, &pin)?;

@@ -14,7 +14,7 @@ mod resolve;
 mod select;
 mod table;
 
-pub use address::address_of;
+pub use address::{address_of, to_map};
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{ResolveSettings, Resolved, resolve};

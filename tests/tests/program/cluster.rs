@@ -81,7 +81,8 @@ pub const HOST_SIDE_MAC: [u8; 6] = [0xee; 6];
 
 /// Test runs happen on the loopback unless told otherwise.
 pub const LOOPBACK: u32 = 1;
-const LOCAL_POD_INTERFACE: u32 = 5;
+/// The interface of `LOCAL_POD`.
+pub const LOCAL_POD_INTERFACE: u32 = 5;
 const UPLINK: u32 = 3;
 const BROKEN_NEXT_HOP: u32 = 99;
 

@@ -14,3 +14,4 @@ mod packet;
 mod random;
 mod rig;
 mod to_uplink;
+mod trace;

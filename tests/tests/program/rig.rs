@@ -9,8 +9,8 @@ use aya::{
 };
 use ipnet::IpNet;
 use node_ebpf_common::{
-    Address, Counter, Endpoint, Flow, Hook, NextHop, Outcome, Route, Settings, SourceCheck, counter_index,
-    map_name,
+    Address, Counter, Endpoint, Flow, Hook, NextHop, Outcome, Route, Settings, SourceCheck, TRACE_ON,
+    counter_index, map_name,
 };
 
 pub use crate::cluster::*;
@@ -38,7 +38,8 @@ pub struct Run {
 
 /// A loaded object.
 pub struct Rig {
-    ebpf: Ebpf,
+    /// Its maps and programs.
+    pub ebpf: Ebpf,
 }
 
 /// Context fields that a run starts with.
@@ -71,10 +72,16 @@ impl Rig {
 
     /// Loads the object with log messages up to this level (`aya_log_common::Level`).
     pub fn with_log_level(level: u8) -> Self {
+        Self::load(level, false)
+    }
+
+    /// Loads the object with log messages up to this level, and with tracing or without.
+    pub fn load(level: u8, trace: bool) -> Self {
         // Nothing in the object is relocated against the kernel's types, so those need not be read.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global("AYA_LOG_LEVEL", &level, true)
+            .override_global(TRACE_ON, &u8::from(trace), true)
             .load(&object())
             .unwrap_or_else(|error| {
                 panic!("cannot load the BPF object (root? `sudo cargo xtask test`): {error:#?}")
