@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod datapath;
 mod host;
+mod masquerade;
 mod model;
 mod reconcile;
 mod rib;

@@ -12,8 +12,8 @@ mod tests;
 pub use client::{AskError, ask};
 pub use server::{Call, bind};
 pub use status::{
-    AttachmentRow, MapRow, ObjectCounts, PendingChange, PodMtu, ReconcileStatus, RouteCounts, SourceStatus,
-    Status,
+    AttachmentRow, MapRow, MasqueradeStatus, ObjectCounts, PendingChange, PodMtu, ReconcileStatus,
+    RouteCounts, SourceStatus, Status,
 };
 pub use types::{
     Candidate, CounterRow, Encapsulation, Lookup, Neighbour, Request, Response, RouteKind, RouteRow,

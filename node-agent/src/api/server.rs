@@ -6,7 +6,8 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -32,6 +33,10 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the agent may take to answer.
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a lock that is held is waited for. A process that the agent starts has it, too, for the moment
+/// until it becomes another program: the agent may have been killed in that moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why the agent cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +109,16 @@ fn lock(socket: &Path) -> Result<fs::File, ServerError> {
     let path = PathBuf::from(path);
     let failed = |error| ServerError::Io { action: "lock", path: path.clone(), error };
     let file = fs::File::options().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(ServerError::AlreadyRunning(socket.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(ServerError::AlreadyRunning(socket.to_owned())),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
 }
 

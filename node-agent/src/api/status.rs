@@ -42,6 +42,8 @@ pub struct Status {
     pub routes: RouteCounts,
     /// What is wrong or refused, for people.
     pub problems: Vec<String>,
+    /// Whether what pods send out of the cluster gets the node's address.
+    pub masquerade: MasqueradeStatus,
     /// How the datapath and the kernel's routes follow what is wanted.
     pub reconcile: ReconcileStatus,
     /// Up to which level the BPF programs' messages are logged.
@@ -137,6 +139,20 @@ impl RouteCounts {
             RouteKind::Unassigned => &mut self.unassigned,
         } += 1;
     }
+}
+
+/// How it is with the masquerade table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MasqueradeStatus {
+    /// Whether it is wanted.
+    pub on: bool,
+    /// Whether it is in place, as last seen.
+    pub in_place: bool,
+    /// Prefixes of this node's pods in it, neighbouring ones joined.
+    pub local_pods: usize,
+    /// Prefixes in it that are not masqueraded towards: pods and nodes of the cluster, neighbouring ones joined.
+    pub cluster: usize,
 }
 
 /// How the datapath and the kernel's routes follow what is wanted.

@@ -9,9 +9,9 @@ use node_ebpf_common::{
 use super::App;
 use crate::{
     api::{
-        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, Neighbour, ObjectCounts,
-        PendingChange, PodMtu, ReconcileStatus, Request, Response, RouteCounts, RouteKind, RouteRow,
-        SourceStatus, Status,
+        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, MasqueradeStatus, Neighbour,
+        ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response, RouteCounts, RouteKind,
+        RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
@@ -80,8 +80,19 @@ impl App {
             maps: self.maps(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
+            masquerade: self.masquerade(),
             reconcile: reconcile_status(report),
             program_log: self.reconciler.datapath.log(),
+        }
+    }
+
+    fn masquerade(&self) -> MasqueradeStatus {
+        let table = self.reconciler.masqueraded();
+        MasqueradeStatus {
+            on: self.config.masquerade,
+            in_place: table.is_some(),
+            local_pods: table.map_or(0, |table| table.local_pods.len()),
+            cluster: table.map_or(0, |table| table.cluster.len()),
         }
     }
 

@@ -5,7 +5,7 @@
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
 //!  audit timer ────────────────►│          pass (plan, apply)            └─► host (routes, sysctls)
-//!  SIGTERM ────────────────────►┘
+//!  SIGTERM ────────────────────►┘                                        (and nft, for masquerade)
 //! ```
 //!
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostError, HostWatch},
+    masquerade::MasqueradeTable,
     model::{HostView, PodMtu, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{ResolveSettings, Resolved, Selection, Table, resolve, select},
@@ -187,7 +188,9 @@ impl App {
             return;
         }
         let pass = Pass { allow_delete: self.settled, audit };
-        self.reconciler.pass(&self.resolved.wanted, &self.view, pass).await;
+        let masquerade =
+            self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
+        self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         if let Some(retry) = self.reconciler.report().retry_after() {
             self.due = self.due.min(Instant::now() + retry);
         }

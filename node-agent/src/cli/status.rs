@@ -7,7 +7,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    api::{PodMtu, Request, Response, RouteCounts, Status},
+    api::{MasqueradeStatus, PodMtu, Request, Response, RouteCounts, Status},
     model::EncapsulationMode,
 };
 
@@ -59,6 +59,7 @@ fn summary(status: &Status) -> String {
         ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
         ("Pod MTU", pod_mtu(&status.pod_mtu)),
         ("Routes", routes(status.routes)),
+        ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
         ("Program log", status.program_log.to_string()),
     ])
@@ -95,6 +96,16 @@ fn pod_mtu(mtu: &PodMtu) -> String {
 fn routes(counts: RouteCounts) -> String {
     let RouteCounts { local, direct, ipip, host, unassigned } = counts;
     format!("{local} local, {direct} direct, {ipip} ipip, {host} host, {unassigned} unassigned")
+}
+
+fn masquerade(status: MasqueradeStatus) -> String {
+    let MasqueradeStatus { on, in_place, local_pods, cluster } = status;
+    match (on, in_place) {
+        (true, true) => format!("on, from {local_pods} prefixes of pods, except to {cluster} of the cluster"),
+        (true, false) => "on, not in place".to_owned(),
+        (false, true) => "off, still in place".to_owned(),
+        (false, false) => "off".to_owned(),
+    }
 }
 
 fn reconciled(status: &Status) -> String {
@@ -204,6 +215,7 @@ mod tests {
             maps: vec![MapRow { name: "ROUTES_V4".to_owned(), entries: 9, max_entries: 1_048_576 }],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
+            masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
                 passes: 7,
                 last_change_seconds_ago: Some(61),
@@ -226,6 +238,7 @@ mod tests {
              Encapsulation  cross-subnet\n\
              Pod MTU        1480 (eth0 has 1500, less 20 for an outer header)\n\
              Routes         2 local, 1 direct, 1 ipip, 2 host, 1 unassigned\n\
+             Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
              Program log    off\n\
              \n\
@@ -250,11 +263,13 @@ mod tests {
             attempts: 3,
             next_retry_seconds: 4,
         });
+        status.masquerade = MasqueradeStatus { on: true, ..MasqueradeStatus::default() };
         status.problems.push("node c1 is not adjacent".to_owned());
         let text = show(&status);
         for part in [
             "State          1 sources failed, 1 changes pending, 1 problems (below)\n",
             "3     6  failed (below)\n\nsource file: cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty\n",
+            "Masquerade     on, not in place\n",
             "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
             "PROBLEMS\n- node c1 is not adjacent\n",
         ] {

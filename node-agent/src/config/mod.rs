@@ -50,6 +50,8 @@ pub struct Config {
     pub source_check: SourceCheck,
     /// How large pods' packets may be.
     pub pod_mtu: PodMtu,
+    /// Whether what pods send out of the cluster gets the node's address.
+    pub masquerade: bool,
     /// How often everything in place is compared with what should be.
     pub audit_interval: Duration,
     /// The agent's own log: a filter that [`log_filter`] accepts.

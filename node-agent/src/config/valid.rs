@@ -62,6 +62,8 @@ const ATTACH_METHODS: &[(&str, AttachMethod)] =
 const SOURCE_CHECKS: &[(&str, SourceCheck)] =
     &[("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
 
+const SWITCH: &[(&str, bool)] = &[("off", false), ("on", true)];
+
 /// Longest path that a socket address holds (`sun_path`, less its terminating zero), in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;
 
@@ -84,6 +86,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     let attach = check_choice(raw.attach, "attach", ATTACH_METHODS, findings);
     let source_check = check_choice(raw.source_check, "source-check", SOURCE_CHECKS, findings);
     let pod_mtu = check_pod_mtu(raw.pod_mtu, findings);
+    let masquerade = check_choice(raw.masquerade, "masquerade", SWITCH, findings);
     let audit_interval = check_interval(raw.audit_interval, findings);
     let log = raw.log.map_or_else(
         || Some("info".to_owned()),
@@ -101,6 +104,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         attach: attach?,
         source_check: source_check?,
         pod_mtu: pod_mtu?,
+        masquerade: masquerade?,
         audit_interval: audit_interval?,
         log: log?,
         program_log: program_log?,

@@ -22,4 +22,4 @@ pub use select::{Candidate, Loser, OwnNode, Role, Selection, Target, select};
 pub use table::{SourceStatus, Table};
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -3,6 +3,7 @@
 
 mod build;
 mod host;
+mod outside;
 mod owner;
 mod plain;
 mod remove;
@@ -14,6 +15,7 @@ use std::{net::IpAddr, sync::OnceLock};
 use anyhow::{Context, Result, anyhow};
 
 pub use host::{Endpoint, Node, Pod, View};
+pub use outside::Outside;
 pub use owner::{LabDir, sweep};
 pub use topology::{Network, NodePlan, Subnet, Topology};
 

@@ -1,16 +1,19 @@
 //! The object loaded with a small cluster's tables, and one run of a program.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs, net::IpAddr, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, PerCpuArray, lpm_trie::Key},
     programs::SchedClassifier,
 };
+use ipnet::IpNet;
 use node_ebpf_common::{
-    Address, Counter, Endpoint, Hook, NextHop, NextHopKind, Outcome, Route, Settings, SourceCheck,
-    counter_index, map_name,
+    Address, Counter, Endpoint, Flow, Hook, NextHop, Outcome, Route, Settings, SourceCheck, counter_index,
+    map_name,
 };
+
+pub use crate::cluster::*;
 
 /// Verdicts (linux/pkt_cls.h). On to the next program, and in the end to the stack.
 pub const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -18,41 +21,6 @@ pub const TC_ACT_UNSPEC: u32 = u32::MAX;
 pub const TC_ACT_SHOT: u32 = 2;
 /// Redirected.
 pub const TC_ACT_REDIRECT: u32 = 7;
-
-/// This node.
-pub const NODE: [u8; 4] = [10, 0, 1, 11];
-/// This node's address in its own pod range.
-pub const HOST: [u8; 4] = [10, 244, 1, 1];
-/// The pod behind the interface that test runs happen on.
-pub const POD: [u8; 4] = [10, 244, 1, 10];
-/// A second address of that pod.
-pub const POD_SECOND: [u8; 4] = [10, 244, 1, 110];
-/// Another pod on this node.
-pub const LOCAL_POD: [u8; 4] = [10, 244, 1, 11];
-/// An address of this node's pod prefix that no pod has.
-pub const UNASSIGNED: [u8; 4] = [10, 244, 1, 200];
-/// An adjacent node and a pod on it.
-pub const DIRECT_NODE: [u8; 4] = [10, 0, 1, 12];
-/// A pod on the adjacent node.
-pub const DIRECT_POD: [u8; 4] = [10, 244, 2, 10];
-/// The gateway of this node's subnet.
-pub const GATEWAY: [u8; 4] = [10, 0, 1, 1];
-/// A node behind the gateway.
-pub const IPIP_NODE: [u8; 4] = [10, 0, 2, 11];
-/// A pod on the node behind the gateway.
-pub const IPIP_POD: [u8; 4] = [10, 244, 3, 10];
-/// An address outside of the cluster.
-pub const OUTSIDE: [u8; 4] = [192, 0, 2, 7];
-/// MAC inside `LOCAL_POD`.
-pub const LOCAL_POD_MAC: [u8; 6] = [2, 0, 0, 0, 1, 11];
-/// MAC of the host side of `LOCAL_POD`'s veth.
-pub const HOST_SIDE_MAC: [u8; 6] = [0xee; 6];
-
-/// Test runs happen on the loopback unless told otherwise.
-const LOOPBACK: u32 = 1;
-const LOCAL_POD_INTERFACE: u32 = 5;
-const UPLINK: u32 = 3;
-const BROKEN_NEXT_HOP: u32 = 99;
 
 /// What a run gave.
 pub struct Run {
@@ -74,7 +42,7 @@ pub struct Rig {
 }
 
 /// Context fields that a run starts with.
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Context {
     /// `skb->mark`.
     pub mark: u32,
@@ -117,76 +85,78 @@ impl Rig {
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
         let mut rig = Self { ebpf };
-        rig.fill();
+        rig.fill(&Cluster::new());
         rig
     }
 
-    fn fill(&mut self) {
-        let settings = Settings { node_v4: Address::from_v4(NODE), node_v6: Address::NONE };
-        Array::<_, Settings>::try_from(self.ebpf.map_mut(map_name::SETTINGS).expect("map"))
+    fn fill(&mut self, cluster: &Cluster) {
+        Array::<_, Settings>::try_from(self.map(map_name::SETTINGS))
             .expect("array")
-            .set(0, settings, 0)
+            .set(0, cluster.settings, 0)
             .expect("settings");
-        let hop = |kind: NextHopKind, interface, gateway, node, mtu| NextHop {
-            identity: 1,
-            kind: kind as u32,
-            interface,
-            gateway: Address::from_v4(gateway),
-            tunnel_source: Address::from_v4(NODE),
-            tunnel_destination: Address::from_v4(node),
-            mtu,
-            ..NextHop::default()
-        };
-        let none = [0; 4];
-        self.set_next_hop(1, hop(NextHopKind::Host, 0, none, none, 65_535));
-        self.set_next_hop(2, hop(NextHopKind::Unassigned, 0, none, none, 65_535));
-        self.set_next_hop(3, hop(NextHopKind::LocalPod, LOOPBACK, none, none, 1_500));
-        let local = hop(NextHopKind::LocalPod, LOCAL_POD_INTERFACE, none, none, 1_500);
-        self.set_next_hop(4, NextHop { mac_destination: LOCAL_POD_MAC, mac_source: HOST_SIDE_MAC, ..local });
-        self.set_next_hop(5, hop(NextHopKind::Direct, UPLINK, DIRECT_NODE, DIRECT_NODE, 1_500));
-        self.set_next_hop(6, hop(NextHopKind::Ipip, UPLINK, GATEWAY, IPIP_NODE, 1_480));
-        for (address, length, next_hop, flags) in [
-            (NODE, 32, 1, 0),
-            (HOST, 32, 1, 0),
-            ([10, 244, 1, 0], 24, 2, 0),
-            (POD, 32, 3, 0),
-            (POD_SECOND, 32, 3, 0),
-            (LOCAL_POD, 32, 4, 0),
-            ([10, 244, 2, 0], 24, 5, 0),
-            (DIRECT_NODE, 32, 5, Route::NODE_ADDRESS),
-            ([10, 244, 3, 0], 24, 6, 0),
-            (IPIP_NODE, 32, 6, Route::NODE_ADDRESS),
-            ([10, 244, 9, 0], 24, BROKEN_NEXT_HOP, 0),
-        ] {
-            self.set_route(address, length, Route { next_hop, flags });
+        for (index, next_hop) in &cluster.next_hops {
+            self.set_next_hop(*index, *next_hop);
         }
-        self.set_source_check(SourceCheck::Strict);
+        for (prefix, route) in &cluster.routes {
+            self.set_route(*prefix, *route);
+        }
+        self.set_endpoint(cluster.endpoint);
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        self.ebpf.map_mut(name).expect("map")
     }
 
     /// Writes a next-hop object.
     pub fn set_next_hop(&mut self, index: u32, next_hop: NextHop) {
-        Array::<_, NextHop>::try_from(self.ebpf.map_mut(map_name::NEXT_HOPS).expect("map"))
+        Array::<_, NextHop>::try_from(self.map(map_name::NEXT_HOPS))
             .expect("array")
             .set(index, next_hop, 0)
             .expect("next hop");
     }
 
     /// Writes a route.
-    pub fn set_route(&mut self, address: [u8; 4], length: u32, route: Route) {
-        LpmTrie::<_, [u8; 4], Route>::try_from(self.ebpf.map_mut(map_name::ROUTES_V4).expect("map"))
-            .expect("trie")
-            .insert(&Key::new(length, address), route, 0)
-            .expect("route");
+    pub fn set_route(&mut self, prefix: IpNet, route: Route) {
+        let length = u32::from(prefix.prefix_len());
+        match prefix.addr() {
+            IpAddr::V4(v4) => LpmTrie::<_, [u8; 4], Route>::try_from(self.map(map_name::ROUTES_V4))
+                .expect("trie")
+                .insert(&Key::new(length, v4.octets()), route, 0),
+            IpAddr::V6(v6) => LpmTrie::<_, [u8; 16], Route>::try_from(self.map(map_name::ROUTES_V6))
+                .expect("trie")
+                .insert(&Key::new(length, v6.octets()), route, 0),
+        }
+        .expect("route");
     }
 
     /// Sets which sources the pod may send from.
     pub fn set_source_check(&mut self, check: SourceCheck) {
-        let endpoint =
-            Endpoint { address_v4: Address::from_v4(POD), source_check: check as u32, ..Endpoint::default() };
-        HashMap::<_, u32, Endpoint>::try_from(self.ebpf.map_mut(map_name::ENDPOINTS).expect("map"))
+        self.set_endpoint(Endpoint { source_check: check as u32, ..Cluster::new().endpoint });
+    }
+
+    fn set_endpoint(&mut self, endpoint: Endpoint) {
+        HashMap::<_, u32, Endpoint>::try_from(self.map(map_name::ENDPOINTS))
             .expect("hash")
             .insert(LOOPBACK, endpoint, 0)
             .expect("endpoint");
+    }
+
+    /// Whether the flow is known as one that netfilter translates.
+    pub fn is_translated(&mut self, flow: &Flow<Address>) -> bool {
+        if flow.local.is_v4() {
+            let flow = Flow {
+                local: flow.local.v4_word(),
+                remote: flow.remote.v4_word(),
+                local_port: flow.local_port,
+                remote_port: flow.remote_port,
+                protocol: flow.protocol,
+            };
+            let map = HashMap::<_, Flow<u32>, u64>::try_from(self.map(map_name::TRANSLATED_V4));
+            map.expect("hash").get(&flow, 0).is_ok()
+        } else {
+            let map = HashMap::<_, Flow<Address>, u64>::try_from(self.map(map_name::TRANSLATED_V6));
+            map.expect("hash").get(flow, 0).is_ok()
+        }
     }
 
     /// The loaded program.
@@ -194,7 +164,8 @@ impl Rig {
         self.ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier")
     }
 
-    fn counter(&self, hook: Hook, outcome: Outcome) -> Counter {
+    /// The counter of an outcome.
+    pub fn counter(&self, hook: Hook, outcome: Outcome) -> Counter {
         let counters = PerCpuArray::<_, Counter>::try_from(self.ebpf.map(map_name::COUNTERS).expect("map"))
             .expect("array");
         let each = counters.get(&counter_index(hook, outcome), 0).expect("counter");
@@ -212,18 +183,7 @@ impl Rig {
     /// Runs a program once in a context.
     pub fn run_with(&mut self, hook: Hook, packet: &[u8], context: Context) -> Run {
         let before: Vec<Counter> = Outcome::ALL.iter().map(|&outcome| self.counter(hook, outcome)).collect();
-        let (mut data, mut context_out) = (vec![0; packet.len() + 64], vec![0; CONTEXT_LENGTH]);
-        let result = self
-            .program(hook)
-            .test_run(TestRunOptions {
-                data_in: Some(packet),
-                data_out: Some(&mut data),
-                ctx_in: Some(&context.bytes()),
-                ctx_out: Some(&mut context_out),
-                ..TestRunOptions::default()
-            })
-            .expect("test run");
-        data.truncate(result.data_size_out as usize);
+        let (verdict, mark, data) = self.run_raw(hook, packet, context);
         let moved: Vec<(Outcome, Counter)> = Outcome::ALL
             .iter()
             .zip(before)
@@ -238,23 +198,24 @@ impl Rig {
         let [(outcome, counter)] = moved[..] else {
             panic!("a packet must be counted under exactly one outcome, not {moved:?}")
         };
-        let mark = u32::from_ne_bytes(context_out[8..12].try_into().expect("4 bytes"));
-        Run { verdict: result.return_value, data, outcome, counter, mark }
+        Run { verdict, data, outcome, counter, mark }
     }
 
-    /// Runs a program that counts nothing.
-    pub fn run_uncounted(&mut self, hook: Hook, packet: &[u8], context: Context) -> (u32, u32) {
-        let mut context_out = vec![0; CONTEXT_LENGTH];
+    /// Runs a program once; returns verdict, mark and packet.
+    pub fn run_raw(&mut self, hook: Hook, packet: &[u8], context: Context) -> (u32, u32, Vec<u8>) {
+        let (mut data, mut context_out) = (vec![0; packet.len() + 64], vec![0; CONTEXT_LENGTH]);
         let result = self
             .program(hook)
             .test_run(TestRunOptions {
                 data_in: Some(packet),
+                data_out: Some(&mut data),
                 ctx_in: Some(&context.bytes()),
                 ctx_out: Some(&mut context_out),
                 ..TestRunOptions::default()
             })
-            .expect("test run");
-        (result.return_value, u32::from_ne_bytes(context_out[8..12].try_into().expect("4 bytes")))
+            .unwrap_or_else(|error| panic!("test run: {error}: {context:?} {packet:02x?}"));
+        data.truncate(result.data_size_out as usize);
+        (result.return_value, mark_of(&context_out), data)
     }
 }
 
@@ -263,6 +224,10 @@ const CONTEXT_LENGTH: usize = 192;
 const OFFSET_MARK: usize = 8;
 const OFFSET_GSO_SEGMENTS: usize = 164;
 const OFFSET_GSO_SIZE: usize = 176;
+
+fn mark_of(context: &[u8]) -> u32 {
+    u32::from_ne_bytes(context[OFFSET_MARK..OFFSET_MARK + 4].try_into().expect("4 bytes"))
+}
 
 impl Context {
     fn bytes(self) -> Vec<u8> {
