@@ -77,13 +77,15 @@ fn pods_follow_the_uplinks_while_they_talk() -> Result<(), Failure> {
 #[test]
 fn a_change_by_hand_is_put_right_and_then_there_is_peace() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
-        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        // Nobody tells the host of a change inside of a pod: the audit finds it.
+        let settings = Settings { audit_interval: Some("500ms"), ..Settings::default() };
+        agents.start(lab, &settings, &State::of(lab, Encapsulation::CrossSubnet))?;
         expect_everywhere(lab, 1480)?;
-        let pod = lab.pod("a1-0")?;
+        let (pod, node) = (lab.pod("a1-0")?, lab.node("a1")?);
         for wrong in [1400, 9000] {
             pod.netns().ip(&format!("link set {} mtu {wrong}", Pod::INSIDE))?;
-            // Nobody tells the host of a change inside of a pod: this is what it notices.
-            lab.node("a1")?.netns().ip(&format!("link set {} mtu {wrong}", pod.interface()))?;
+            expect_everywhere(lab, 1480)?;
+            node.netns().ip(&format!("link set {} mtu {wrong}", pod.interface()))?;
             expect_everywhere(lab, 1480)?;
         }
         let agent = agents.get("a1")?;
@@ -91,7 +93,9 @@ fn a_change_by_hand_is_put_right_and_then_there_is_peace() -> Result<(), Failure
         let before = passes(agent)?;
         thread::sleep(2 * SOON);
         let made = passes(agent)? - before;
-        ensure!(made <= 2, "{made} passes in two seconds in which nothing happened");
+        // Four audits, and what IPv6 does in a new lab. A change that brought about the next one would make a
+        // pass every 20 ms.
+        ensure!(made <= 15, "{made} passes in two seconds in which nothing happened");
         Ok(())
     })
 }
