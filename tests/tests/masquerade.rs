@@ -30,7 +30,13 @@ const AUDIT: Duration = Duration::from_millis(500);
 const FOREIGN: &str = "table inet podroute_not { chain c { ip daddr 203.0.113.1 accept; }; }";
 
 fn settings(masquerade: &'static str) -> Settings {
-    Settings { masquerade: Some(masquerade), audit_interval: Some("500ms"), ..Settings::default() }
+    Settings {
+        masquerade: Some(masquerade),
+        audit_interval: Some("500ms"),
+        // One of the packets must not fit the tunnel.
+        pod_mtu: Some("keep"),
+        ..Settings::default()
+    }
 }
 
 fn started(lab: &Lab, agents: &mut Agents, masquerade: &'static str) -> Result<()> {

@@ -32,6 +32,8 @@ pub struct Status {
     pub addresses: Vec<IpAddr>,
     /// The sources of what this host sends to remote pods, at most one of each family.
     pub host_addresses: Vec<IpAddr>,
+    /// How large pods' packets may be.
+    pub pod_mtu: PodMtu,
     /// Programs in place.
     pub attachments: Vec<AttachmentRow>,
     /// Maps and how full they are.
@@ -48,6 +50,16 @@ pub struct Status {
     pub program_log: ProgramLog,
     /// Clients that trace packets; while there are none, the programs in place cannot trace.
     pub trace_clients: usize,
+}
+
+/// How large pods' packets may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PodMtu {
+    /// MTU of pods' interfaces in bytes; none if it is left as it is.
+    pub bytes: Option<u32>,
+    /// Where that comes from, for people.
+    pub from: String,
 }
 
 /// A source of facts.

@@ -10,8 +10,8 @@ use super::App;
 use crate::{
     api::{
         AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, MasqueradeStatus, Neighbour,
-        ObjectCounts, PendingChange, ReconcileStatus, Request, Response, RouteCounts, RouteKind, RouteRow,
-        SourceStatus, Status,
+        ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response, RouteCounts, RouteKind,
+        RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
@@ -76,6 +76,7 @@ impl App {
             encapsulation: self.selection.cluster.encapsulation,
             host_addresses: own.map(|own| own.host_addresses.clone()).unwrap_or_default(),
             addresses,
+            pod_mtu: PodMtu { bytes: self.resolved.pod_mtu.bytes, from: self.resolved.pod_mtu.from.clone() },
             attachments: self.attachments(),
             maps: self.maps(),
             routes: self.route_counts(),

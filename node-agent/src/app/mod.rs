@@ -31,9 +31,9 @@ use crate::{
     api,
     config::Config,
     datapath::BpfDatapath,
-    host::{Host, HostChanged, HostWatch},
+    host::{Host, HostChanged, HostError, HostWatch},
     masquerade::MasqueradeTable,
-    model::{HostView, SourceEvent, SourceId, SourceUpdate},
+    model::{HostView, PodMtu, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{ResolveSettings, Resolved, Selection, Table, resolve, select},
     source,
@@ -157,13 +157,22 @@ impl App {
         self.table.apply(update);
     }
 
+    /// The host's network. The other ends of veths only if they may have to be changed.
+    async fn observe(&self) -> Result<HostView, HostError> {
+        let mut view = self.host.observe().await?;
+        if self.config.pod_mtu != PodMtu::Keep {
+            self.host.observe_peers(&mut view).await?;
+        }
+        Ok(view)
+    }
+
     /// Observes, decides and makes one pass.
     async fn pass(&mut self) {
         let now = Instant::now();
         let audit = now >= self.audit;
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
-        match self.host.observe().await {
+        match self.observe().await {
             Ok(view) => self.view = view,
             Err(error) => {
                 warn!("cannot read the host's network: {error}");
@@ -172,8 +181,11 @@ impl App {
             }
         }
         self.selection = select(&self.table, &self.config.node);
-        let settings =
-            ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
+        let settings = ResolveSettings {
+            uplinks: self.config.uplinks.clone(),
+            source_check: self.config.source_check,
+            pod_mtu: self.config.pod_mtu,
+        };
         self.resolved = resolve(&self.selection, &self.view, &settings);
         self.refresh_trace();
         self.settled = self.table.ready();

@@ -7,7 +7,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    api::{MasqueradeStatus, Request, Response, RouteCounts, Status},
+    api::{MasqueradeStatus, PodMtu, Request, Response, RouteCounts, Status},
     model::EncapsulationMode,
 };
 
@@ -57,6 +57,7 @@ fn summary(status: &Status) -> String {
         ("Agent", agent),
         ("State", state(status)),
         ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
+        ("Pod MTU", pod_mtu(&status.pod_mtu)),
         ("Routes", routes(status.routes)),
         ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
@@ -91,6 +92,13 @@ fn encapsulation(mode: EncapsulationMode) -> &'static str {
         EncapsulationMode::Never => "never",
         EncapsulationMode::Always => "always",
         EncapsulationMode::CrossSubnet => "cross-subnet",
+    }
+}
+
+fn pod_mtu(mtu: &PodMtu) -> String {
+    match mtu.bytes {
+        Some(bytes) => format!("{bytes} ({})", mtu.from),
+        None => mtu.from.clone(),
     }
 }
 
@@ -203,6 +211,10 @@ mod tests {
             encapsulation: EncapsulationMode::CrossSubnet,
             addresses: vec!["10.0.1.11".parse().unwrap()],
             host_addresses: vec!["10.244.1.1".parse().unwrap(), "fd00:10:244:1::1".parse().unwrap()],
+            pod_mtu: PodMtu {
+                bytes: Some(1480),
+                from: "eth0 has 1500, less 20 for an outer header".to_owned(),
+            },
             attachments: vec![AttachmentRow {
                 interface: "eth0".to_owned(),
                 hook: "to-uplink".to_owned(),
@@ -234,6 +246,7 @@ mod tests {
              Agent          version 0.1.0, process 42, up 3m 2s, layout 1\n\
              State          in step\n\
              Encapsulation  cross-subnet\n\
+             Pod MTU        1480 (eth0 has 1500, less 20 for an outer header)\n\
              Routes         2 local, 1 direct, 1 ipip, 2 host, 1 unassigned\n\
              Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\

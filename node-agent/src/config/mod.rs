@@ -21,7 +21,7 @@ pub use log_filter::{LogFilterError, log_filter};
 pub use valid::ConfigDefect;
 
 use crate::{
-    model::NodeName,
+    model::{NodeName, PodMtu},
     yaml::{self, Findings, ReadError},
 };
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub attach: AttachMethod,
     /// Which source addresses pods may send from.
     pub source_check: SourceCheck,
+    /// How large pods' packets may be.
+    pub pod_mtu: PodMtu,
     /// Whether what pods send out of the cluster gets the node's address.
     pub masquerade: bool,
     /// How often everything in place is compared with what should be.

@@ -13,6 +13,7 @@ pub(super) struct RawConfig {
     pub(super) socket: Option<Located<String>>,
     pub(super) attach: Option<Located<String>>,
     pub(super) source_check: Option<Located<String>>,
+    pub(super) pod_mtu: Option<Located<String>>,
     pub(super) masquerade: Option<Located<String>>,
     pub(super) audit_interval: Option<Located<String>>,
     pub(super) log: Option<Located<String>>,

@@ -24,6 +24,7 @@ fn everything_but_node_and_source_has_a_default() {
             socket: PathBuf::from("/run/podroute/agent.sock"),
             attach: AttachMethod::Auto,
             source_check: SourceCheck::Strict,
+            pod_mtu: PodMtu::Auto,
             masquerade: false,
             audit_interval: Duration::from_secs(10),
             log: "info".to_owned(),
@@ -35,7 +36,8 @@ fn everything_but_node_and_source_has_a_default() {
 #[test]
 fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
-        socket: /run/p.sock\nattach: clsact\nsource-check: loose\nmasquerade: on\naudit-interval: 2m 500ms\n\
+        socket: /run/p.sock\nattach: clsact\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
+        audit-interval: 2m 500ms\n\
         log: warn,node_agent::host=debug\nprogram-log: trace\n";
     assert_eq!(
         accepted(text),
@@ -47,6 +49,7 @@ fn every_field_is_read() {
             socket: PathBuf::from("/run/p.sock"),
             attach: AttachMethod::Clsact,
             source_check: SourceCheck::Loose,
+            pod_mtu: PodMtu::Fixed(1400),
             masquerade: true,
             audit_interval: Duration::from_millis(120_500),
             log: "warn,node_agent::host=debug".to_owned(),
@@ -54,6 +57,7 @@ fn every_field_is_read() {
         }
     );
     assert_eq!(accepted(&format!("{REQUIRED}source-check: off\n")).source_check, SourceCheck::Off);
+    assert_eq!(accepted(&format!("{REQUIRED}pod-mtu: keep\n")).pod_mtu, PodMtu::Keep);
     assert_eq!(accepted(&format!("{REQUIRED}attach: tcx\n")).attach, AttachMethod::Tcx);
     // A field without a value is a field that is not there.
     assert_eq!(accepted(&format!("{REQUIRED}uplinks:\nlog:\n")), accepted(REQUIRED));
@@ -76,7 +80,7 @@ fn a_bad_document_is_refused() {
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
             "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, \
-             source-check, masquerade, audit-interval, log, program-log",
+             source-check, pod-mtu, masquerade, audit-interval, log, program-log",
         ),
         (
             "source:\n  file: a.yaml\n  value: 1\n",
