@@ -174,14 +174,23 @@ pub fn ipip(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, inner: &[
     Packet::new(source.into(), destination.into(), protocol, inner.to_vec()).bytes()
 }
 
-/// The same IPv4 packet with the flag that says that more fragments follow.
-#[must_use]
-pub fn first_fragment(mut packet: Vec<u8>) -> Vec<u8> {
-    // The checksum need not be right: the kernel fills it in when it sends a raw packet.
-    if let Some(flags) = packet.get_mut(6) {
-        *flags |= 0x20;
+/// The same packet as the first of several fragments.
+///
+/// # Errors
+/// If it is no IP packet.
+pub fn first_fragment(mut packet: Vec<u8>) -> Result<Vec<u8>> {
+    match family(&packet)? {
+        // The checksum need not be right: the kernel fills it in when it sends a raw packet.
+        Family::V4 => packet[6] |= 0x20,
+        Family::V6 => {
+            let more = [packet[6], 0, 0, 1, 0, 0, 0, 9];
+            let length = u16::from_be_bytes([packet[4], packet[5]]) + 8;
+            packet[4..6].copy_from_slice(&length.to_be_bytes());
+            packet[6] = 44;
+            packet.splice(40..40, more);
+        }
     }
-    packet
+    Ok(packet)
 }
 
 fn family(packet: &[u8]) -> Result<Family> {

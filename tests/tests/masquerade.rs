@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -17,6 +17,7 @@ use tests::{
     agent::{Agent, Agents, Settings},
     capture::{Capture, Keep},
     command,
+    family::Family,
     lab::{Endpoint, Lab, Node, Outside, Pod, Topology},
     netns::Netns,
     probe::{self, Answer, ECHO_PORT, Ping},
@@ -59,13 +60,17 @@ fn table(node: &Node) -> Option<String> {
 }
 
 /// Sources of what arrives at the host outside while the pod sends to it.
-fn seen_outside(lab: &Lab, from: &Pod, send: impl FnOnce() -> Result<()>) -> Result<Vec<IpAddr>> {
+fn seen_outside(
+    lab: &Lab,
+    from: &Pod,
+    outside: IpAddr,
+    send: impl FnOnce() -> Result<()>,
+) -> Result<Vec<IpAddr>> {
     let port = Lab::router_interface(lab.node(from.node())?.subnet());
     let capture = Capture::start(lab.router(), &port, Keep::Whole)?;
     send()?;
     let captured = capture.stop()?;
-    let arrived =
-        captured.packets().filter(|packet| packet.inner().destination == IpAddr::from(Outside::ADDRESS));
+    let arrived = captured.packets().filter(|packet| packet.inner().destination == outside);
     let sources: Vec<_> = arrived.map(|packet| packet.inner().source).collect();
     ensure!(!sources.is_empty(), "nothing has arrived\n{captured}");
     Ok(sources)
@@ -78,7 +83,7 @@ fn expect_masqueraded(lab: &Lab, outside: &Outside, pod: &Pod) -> Result<()> {
         ensure!(seen.source == node, "{what} of {} is seen with {}", pod.name(), seen.source);
     }
     let ping = || Ping::to(outside.address())?.expect_reply(pod).map(drop);
-    let sources = seen_outside(lab, pod, ping)?;
+    let sources = seen_outside(lab, pod, outside.address(), ping)?;
     ensure!(sources.iter().all(|source| *source == node), "pings of {} come from {sources:?}", pod.name());
     Ok(())
 }
@@ -93,7 +98,7 @@ fn expect_not_masqueraded(lab: &Lab, outside: &Outside, pod: &Pod) -> Result<()>
         thread::sleep(Duration::from_millis(100));
         Ok(())
     };
-    let sources = seen_outside(lab, pod, send)?;
+    let sources = seen_outside(lab, pod, outside.address(), send)?;
     let own = pod.address();
     ensure!(sources.len() == 2 && sources.iter().all(|source| *source == own), "{sources:?}, not {own}");
     Ok(())
@@ -311,6 +316,33 @@ fn turning_it_off_and_cleaning_up_take_our_table_and_no_other() -> Result<(), Fa
         let again = agent.cleanup(false)?;
         ensure!(!again.contains("nftables"), "{again}");
         ensure!(foreign()? == before, "the foreign table has changed: {}", foreign()?);
+        Ok(())
+    })
+}
+
+/// The same in IPv6: only what leaves the cluster gets the node's address.
+#[test]
+fn ipv6_is_masqueraded_too() -> Result<(), Failure> {
+    story(Topology::dual_stack(), |lab, agents| {
+        let _outside = lab.add_outside()?;
+        let settings = Settings { masquerade: Some("on"), ..Settings::default() };
+        agents.start(lab, &settings, &State::of(lab, MODE))?;
+        let outside_v6 = SocketAddr::new(Outside::ADDRESS_V6.into(), ECHO_PORT);
+        for pod in lab.pods() {
+            let node = lab.node(pod.node())?.address_of(Family::V6);
+            for seen in [probe::tcp_at(pod, outside_v6, 5000)?, probe::udp_at(pod, outside_v6, 1000)?] {
+                ensure!(Some(seen.source) == node, "{} is seen with {}", pod.name(), seen.source);
+            }
+            let ping = || Ping::to(outside_v6.ip())?.expect_reply(pod).map(drop);
+            let sources = seen_outside(lab, pod, outside_v6.ip(), ping)?;
+            ensure!(sources.iter().all(|source| Some(*source) == node), "{sources:?}");
+        }
+        let from = lab.pod("a1-0")?;
+        for to in lab.endpoints() {
+            let address = to.address_of(Family::V6).context("no IPv6 address")?;
+            let seen = probe::tcp_at(from, SocketAddr::new(address, ECHO_PORT), 100)?;
+            ensure!(Some(seen.source) == from.address_of(Family::V6), "{} saw {seen:?}", to.name());
+        }
         Ok(())
     })
 }

@@ -1,12 +1,8 @@
 //! What must not pass does not, and each kind of it is counted by a counter of its own.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    thread,
-    time::Duration,
-};
+use std::{net::IpAddr, thread, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use node_ebpf_common::{Hook, Outcome};
 use tests::{
@@ -14,6 +10,7 @@ use tests::{
     agent::{Agents, Settings},
     capture::{Capture, Keep},
     craft,
+    family::Family,
     lab::{Endpoint, Lab, Node, Pod, Topology},
     netns::Netns,
     probe::{Answer, Ping},
@@ -21,14 +18,37 @@ use tests::{
     story,
 };
 
-/// Somewhere in the middle of nowhere (TEST-NET-1).
-const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-
-fn v4(address: IpAddr) -> Result<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => bail!("{address} is not IPv4"),
+/// Somewhere in the middle of nowhere (TEST-NET-1, or what documents use in IPv6).
+fn nowhere(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([192, 0, 2, 1]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
     }
+}
+
+fn address(endpoint: &dyn Endpoint, family: Family) -> Result<IpAddr> {
+    endpoint.address_of(family).with_context(|| format!("{} has no {family:?} address", endpoint.name()))
+}
+
+/// The lab in which a family is told of.
+fn topology(family: Family) -> Topology {
+    if family == Family::V4 { Topology::two_subnets() } else { Topology::dual_stack() }
+}
+
+/// Tells a story in IPv4 and in IPv6.
+macro_rules! both_families {
+    ($($test:ident)*) => {
+        mod v4 { $(#[test] fn $test() -> Result<(), super::Failure> { super::$test(super::Family::V4) })* }
+        mod v6 { $(#[test] fn $test() -> Result<(), super::Failure> { super::$test(super::Family::V6) })* }
+    };
+}
+
+both_families! {
+    only_listed_nodes_may_send_ipip_and_only_their_pods_packets
+    a_pod_may_not_tunnel
+    a_pods_source_is_checked_as_set
+    an_unassigned_address_is_dropped_and_not_sent_round
+    nobody_outside_may_send_from_this_nodes_addresses
 }
 
 /// Sends a packet and checks what the counters of one node say of it, and whether the pod sees it.
@@ -66,19 +86,18 @@ impl Trial<'_> {
     }
 }
 
-#[test]
-fn only_listed_nodes_may_send_ipip_and_only_their_pods_packets() -> Result<(), Failure> {
-    story(Topology::two_subnets(), |lab, agents| {
+fn only_listed_nodes_may_send_ipip_and_only_their_pods_packets(family: Family) -> Result<(), Failure> {
+    story(topology(family), |lab, agents| {
         agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
         let (node, b1) = (lab.node("a1")?, lab.node("b1")?);
         let (to, from, other) = (lab.pod("a1-0")?, lab.pod("b1-0")?, lab.pod("a2-0")?);
-        let [here, there, router] = [node.address(), b1.address(), node.subnet().gateway()].map(v4);
-        let (here, there, router) = (here?, there?, router?);
-        let [to_ip, from_ip, other_ip] = [to.address(), from.address(), other.address()].map(v4);
-        let (to_ip, from_ip, other_ip) = (to_ip?, from_ip?, other_ip?);
+        let (here, there) = (address(node, family)?, address(b1, family)?);
+        let router = node.subnet().network(family).context("no network")?.gateway;
+        let (to_ip, from_ip, other_ip) =
+            (address(to, family)?, address(from, family)?, address(other, family)?);
         // Neighbours are resolved, so that what follows is one packet each.
-        Ping::to(to.address())?.expect_reply(from)?;
-        Ping::to(node.address())?.expect_reply(b1)?;
+        Ping::to(to_ip)?.expect_reply(from)?;
+        Ping::to(here)?.expect_reply(b1)?;
         let trial = Trial { agents, node: "a1", hook: Hook::FromUplink, pod: to };
         let inner = craft::echo_reply(from_ip, to_ip)?;
         let genuine = craft::ipip(there, here, &inner)?;
@@ -89,29 +108,28 @@ fn only_listed_nodes_may_send_ipip_and_only_their_pods_packets() -> Result<(), F
         let packet = craft::ipip(there, here, &craft::echo_reply(other_ip, to_ip)?)?;
         let outcome = Outcome::DropSpoofedInnerSource;
         trial.expect("from another node's pod", b1.netns(), &packet, outcome, false)?;
-        let packet = craft::ipip(there, here, &craft::echo_reply(NOWHERE, to_ip)?)?;
+        let packet = craft::ipip(there, here, &craft::echo_reply(nowhere(family), to_ip)?)?;
         trial.expect("from nobody's address", b1.netns(), &packet, outcome, false)?;
         let packet = craft::ipip(there, here, &craft::ipip(from_ip, to_ip, &inner)?)?;
         trial.expect("twice encapsulated", b1.netns(), &packet, Outcome::DropNestedTunnel, false)?;
         let packet = craft::ipip(there, here, &craft::echo_reply(from_ip, other_ip)?)?;
         trial.expect("for another node's pod", b1.netns(), &packet, Outcome::DropTunnelNotLocal, false)?;
-        let packet = craft::first_fragment(genuine);
+        let packet = craft::first_fragment(genuine)?;
         trial.expect("a fragment", b1.netns(), &packet, Outcome::DropTunnelFragment, false)?;
         Ok(())
     })
 }
 
-#[test]
-fn a_pod_may_not_tunnel() -> Result<(), Failure> {
-    story(Topology::two_subnets(), |lab, agents| {
+fn a_pod_may_not_tunnel(family: Family) -> Result<(), Failure> {
+    story(topology(family), |lab, agents| {
         agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
         let from = lab.pod("a1-0")?;
         for (to, node) in [("a1-1", "a1"), ("a2-0", "a2"), ("b1-0", "b1")] {
             let (to, node) = (lab.pod(to)?, lab.node(node)?);
-            let inner = craft::echo_reply(v4(lab.pod("b1-1")?.address())?, v4(to.address())?)?;
+            let inner = craft::echo_reply(address(lab.pod("b1-1")?, family)?, address(to, family)?)?;
             let trial = Trial { agents, node: "a1", hook: Hook::FromPod, pod: to };
-            for outer in [node.address(), to.address()] {
-                let packet = craft::ipip(v4(from.address())?, v4(outer)?, &inner)?;
+            for outer in [address(node, family)?, address(to, family)?] {
+                let packet = craft::ipip(address(from, family)?, outer, &inner)?;
                 let what = format!("IPIP from a pod to {outer}");
                 trial.expect(&what, from.netns(), &packet, Outcome::DropPodTunnel, false)?;
             }
@@ -120,16 +138,16 @@ fn a_pod_may_not_tunnel() -> Result<(), Failure> {
     })
 }
 
-#[test]
-fn a_pods_source_is_checked_as_set() -> Result<(), Failure> {
-    story(Topology::two_subnets(), |lab, agents| {
+fn a_pods_source_is_checked_as_set(family: Family) -> Result<(), Failure> {
+    story(topology(family), |lab, agents| {
         let state = State::of(lab, Encapsulation::CrossSubnet);
         agents.start(lab, &Settings::default(), &state)?;
         let (from, to, node) = (lab.pod("a1-0")?, lab.pod("a2-0")?, lab.node("a1")?);
-        let destination = v4(to.address())?;
-        let own = craft::echo_reply(v4(from.address())?, destination)?;
-        let neighbours = craft::echo_reply(v4(node.pod_address(77))?, destination)?;
-        let foreign = craft::echo_reply(NOWHERE, destination)?;
+        let destination = address(to, family)?;
+        let own = craft::echo_reply(address(from, family)?, destination)?;
+        let neighbour = node.pod_address_of(family, 77).context("no pod prefix")?;
+        let neighbours = craft::echo_reply(neighbour, destination)?;
+        let foreign = craft::echo_reply(nowhere(family), destination)?;
         let (passes, drop) = (Outcome::Direct, Outcome::DropSpoofedSource);
         for (check, neighbours_pass, foreign_passes) in
             [("strict", false, false), ("loose", true, false), ("off", true, true)]
@@ -139,7 +157,7 @@ fn a_pods_source_is_checked_as_set() -> Result<(), Failure> {
             agent.kill(Signal::SIGTERM)?;
             agent.configure(&settings)?;
             agent.restart()?;
-            Ping::to(to.address())?.expect_reply(from)?;
+            Ping::to(destination)?.expect_reply(from)?;
             let trial = Trial { agents, node: "a1", hook: Hook::FromPod, pod: to };
             for (source, packet, passing) in [
                 ("its own address", &own, true),
@@ -155,12 +173,11 @@ fn a_pods_source_is_checked_as_set() -> Result<(), Failure> {
     })
 }
 
-#[test]
-fn an_unassigned_address_is_dropped_and_not_sent_round() -> Result<(), Failure> {
-    story(Topology::two_subnets(), |lab, agents| {
+fn an_unassigned_address_is_dropped_and_not_sent_round(family: Family) -> Result<(), Failure> {
+    story(topology(family), |lab, agents| {
         agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
         let node = lab.node("a1")?;
-        let unassigned = node.pod_address(77);
+        let unassigned = node.pod_address_of(family, 77).context("no pod prefix")?;
         for (from, hook) in [("a1-0", Hook::FromPod), ("a2-0", Hook::FromUplink), ("b1-0", Hook::FromUplink)]
         {
             unassigned_is_dropped(lab, agents, lab.pod(from)?, unassigned, hook)?;
@@ -181,7 +198,8 @@ fn unassigned_is_dropped(
 ) -> Result<()> {
     let (node, agent) = (lab.node("a1")?, agents.get("a1")?);
     // Resolves the neighbours on the way.
-    Ping::to(node.pod_address(11))?.expect_reply(from)?;
+    let neighbour = node.pod_address_of(Family::of(unassigned), 11).context("no pod prefix")?;
+    Ping::to(neighbour)?.expect_reply(from)?;
     let uplink = Capture::start(node.netns(), Node::UPLINK, Keep::Whole)?;
     let before = agent.counters()?;
     let answer = Ping::to(unassigned)?.timeout(Duration::from_millis(200)).send(from.netns())?;
@@ -194,4 +212,32 @@ fn unassigned_is_dropped(
     let mut sent = captured.packets().filter(|packet| packet.outgoing);
     ensure!(sent.all(|packet| packet.inner().destination != unassigned), "it is sent on:\n{captured}");
     Ok(())
+}
+
+/// What claims to come from this node's pods, range or own addresses does not come in by an uplink; whether
+/// it is for a pod or for the node.
+fn nobody_outside_may_send_from_this_nodes_addresses(family: Family) -> Result<(), Failure> {
+    story(topology(family), |lab, agents| {
+        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let (node, to, other) = (lab.node("a1")?, lab.pod("a1-0")?, lab.node("a2")?);
+        // The adjacent node sends; to it the pods' prefix is routed already.
+        Ping::to(address(to, family)?)?.expect_reply(other)?;
+        let trial = Trial { agents, node: "a1", hook: Hook::FromUplink, pod: to };
+        let own = |number| node.pod_address_of(family, number).context("no pod prefix");
+        let own = [
+            ("a pod", address(lab.pod("a1-1")?, family)?),
+            ("an address that no pod has", own(77)?),
+            ("the host in the pods' range", own(1)?),
+            ("the node", address(node, family)?),
+        ];
+        for (name, source) in own {
+            for destination in [address(to, family)?, address(node, family)?] {
+                let packet = craft::echo_reply(source, destination)?;
+                let what = format!("as {name} to {destination}");
+                trial.expect(&what, other.netns(), &packet, Outcome::DropSpoofedUplinkSource, false)?;
+            }
+        }
+        let genuine = craft::echo_reply(address(lab.pod("a2-0")?, family)?, address(to, family)?)?;
+        trial.expect("as its own pod", other.netns(), &genuine, Outcome::Local, true)
+    })
 }
