@@ -7,6 +7,7 @@ pub mod agent;
 pub mod capture;
 pub mod command;
 pub mod craft;
+pub mod family;
 pub mod lab;
 pub mod monitor;
 pub mod netns;

@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use nix::unistd::Uid;
 
 /// Tools that labs and probes run, and the Debian package of each.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
     ("iperf3", "iperf3"),
+    ("tracepath", "iputils-tracepath"),
     ("bpftool", "bpftool"),
     ("ethtool", "ethtool"),
 ];

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     agent::Agent,
     command,
+    family::Family,
     lab::{Endpoint, Node, Pod},
     wait,
 };
@@ -41,10 +42,17 @@ pub fn program_ids(agent: &Agent) -> Result<Vec<u64>> {
 pub fn expect_nothing_of_ours(node: &Node, pods: &[Pod], programs: &[u64]) -> Result<()> {
     let pins = node.bpffs().join("podroute");
     ensure!(!pins.exists(), "{} is left:\n{}", pins.display(), tree(&pins));
-    let routes = node.netns().ip(&format!("route show table all proto {PROTOCOL}"))?;
+    let routes = own_routes(node)?;
     ensure!(routes.trim().is_empty(), "routes are left:\n{routes}");
     let addresses = node.netns().ip("address show")?;
     ensure!(!addresses.contains(LABEL), "an address is left:\n{addresses}");
+    // An IPv6 address has no label: it shows by being of the node's own range.
+    let own = Family::ALL.into_iter().filter_map(|family| node.pod_address_of(family, 1));
+    for own in own.map(|own| format!("{own}/")) {
+        ensure!(!addresses.contains(&own), "{own} is left:\n{addresses}");
+    }
+    let neighbours = permanent_neighbours(node)?;
+    ensure!(neighbours.trim().is_empty(), "permanent neighbours are left:\n{neighbours}");
     let filters = filters(node, pods)?;
     ensure!(!filters.contains("podroute") && !filters.contains("from_"), "a filter is left:\n{filters}");
     for id in programs {
@@ -62,6 +70,18 @@ pub fn expect_nothing_of_ours(node: &Node, pods: &[Pod], programs: &[u64]) -> Re
     Ok(())
 }
 
+/// Podroute's kernel routes of both families.
+fn own_routes(node: &Node) -> Result<String> {
+    let shown = Family::ALL
+        .map(|family| node.netns().ip(&format!("{} route show table all proto {PROTOCOL}", family.option())));
+    shown.into_iter().collect()
+}
+
+/// Neighbours at the uplink that somebody has put there; the lab has put none.
+fn permanent_neighbours(node: &Node) -> Result<String> {
+    node.netns().ip(&format!("neigh show nud permanent dev {}", Node::UPLINK))
+}
+
 /// Everything that Podroute might change on a node, as text.
 ///
 /// # Errors
@@ -71,6 +91,9 @@ pub fn snapshot(node: &Node, pods: &[Pod]) -> Result<String> {
     let sections = [
         netns.ip("-4 route show table all")?,
         netns.ip("-4 rule show")?,
+        // The kernel's own IPv6 routes come up by themselves a second after an interface.
+        own_routes(node)?,
+        permanent_neighbours(node)?,
         // Without the lines of counters and lifetimes.
         netns.ip("-oneline -family inet address show")?,
         filters(node, pods)?,
@@ -133,7 +156,7 @@ fn tree(folder: &Path) -> String {
 /// If one cannot be put there.
 pub fn plant_foreign(node: &Node) -> Result<()> {
     let (netns, uplink) = (node.netns(), Node::UPLINK);
-    netns.ip(&format!("route add {FOREIGN_ROUTE} via {} dev {uplink}", node.subnet().gateway))?;
+    netns.ip(&format!("route add {FOREIGN_ROUTE} via {} dev {uplink}", node.subnet().gateway()))?;
     netns.output("tc", &["qdisc", "add", "dev", uplink, "clsact"])?;
     // Matches nothing: a classic BPF program that returns 0.
     let filter =

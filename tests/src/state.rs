@@ -32,8 +32,8 @@ pub enum NonAdjacent {
 pub struct StateNode {
     /// Its name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
     /// The prefixes its pods' addresses come from.
     pub pod_prefixes: Vec<IpNet>,
 }
@@ -45,8 +45,8 @@ pub struct StatePod {
     pub name: String,
     /// Name of its node.
     pub node: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
     /// Interface at the host's side.
     pub interface: String,
     /// MAC address inside the pod.
@@ -70,8 +70,8 @@ impl State {
     pub fn of(lab: &Lab, encapsulation: Encapsulation) -> Self {
         let node = |node: &Node| StateNode {
             name: node.name().to_owned(),
-            address: node.address(),
-            pod_prefixes: vec![node.pod_prefix()],
+            addresses: node.addresses().to_vec(),
+            pod_prefixes: node.pod_prefixes().to_vec(),
         };
         Self {
             encapsulation,
@@ -120,7 +120,7 @@ impl StatePod {
         Self {
             name: pod.full_name(),
             node: pod.node().to_owned(),
-            address: pod.address(),
+            addresses: pod.addresses().to_vec(),
             interface: pod.interface().to_owned(),
             mac: pod.mac(),
         }
@@ -151,21 +151,29 @@ impl fmt::Display for State {
         }
         f.write_str("nodes:\n")?;
         for node in &self.nodes {
-            let prefixes = node.pod_prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             writeln!(f, "  - name: {}", node.name)?;
-            writeln!(f, "    addresses: [{}]", node.address)?;
-            writeln!(f, "    pod-prefixes: [{prefixes}]")?;
+            writeln!(f, "    addresses: [{}]", list(&node.addresses))?;
+            writeln!(f, "    pod-prefixes: [{}]", list(&node.pod_prefixes))?;
         }
         f.write_str(if self.pods.is_empty() { "pods: []\n" } else { "pods:\n" })?;
         self.pods.iter().try_for_each(|pod| write_pod(f, pod))
     }
 }
 
+/// Quoted where YAML's flow lists need it: an IPv6 address may end in a colon.
+fn list<T: ToString>(values: &[T]) -> String {
+    let quoted = |value: &T| {
+        let text = value.to_string();
+        if text.contains(':') { format!("\"{text}\"") } else { text }
+    };
+    values.iter().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
 fn write_pod(f: &mut fmt::Formatter<'_>, pod: &StatePod) -> fmt::Result {
     let mac = pod.mac.map(|byte| format!("{byte:02x}")).join(":");
     writeln!(f, "  - name: {}", pod.name)?;
     writeln!(f, "    node: {}", pod.node)?;
-    writeln!(f, "    addresses: [{}]", pod.address)?;
+    writeln!(f, "    addresses: [{}]", list(&pod.addresses))?;
     writeln!(f, "    interface: {}", pod.interface)?;
     // Quoted: YAML 1.1 readers take digits with colons for a number to the base of 60.
     writeln!(f, "    mac: \"{mac}\"")
@@ -181,20 +189,20 @@ mod tests {
             encapsulation: Encapsulation::Never(NonAdjacent::Ipip),
             nodes: vec![StateNode {
                 name: "a1".into(),
-                address: "10.0.1.11".parse().unwrap(),
+                addresses: vec!["10.0.1.11".parse().unwrap(), "fd00:0:0:1::11".parse().unwrap()],
                 pod_prefixes: vec!["10.244.1.0/24".parse().unwrap(), "10.244.9.0/25".parse().unwrap()],
             }],
             pods: vec![StatePod {
                 name: "default/a1-0".into(),
                 node: "a1".into(),
-                address: "10.244.1.10".parse().unwrap(),
+                addresses: vec!["10.244.1.10".parse().unwrap()],
                 interface: "veth-a1-0".into(),
                 mac: [2, 0, 0, 0, 1, 10],
             }],
         };
         assert_eq!(
             state.to_string(),
-            "encapsulation: never\nnon-adjacent: ipip\nnodes:\n  - name: a1\n    addresses: [10.0.1.11]\n    \
+            "encapsulation: never\nnon-adjacent: ipip\nnodes:\n  - name: a1\n    addresses: [10.0.1.11, \"fd00:0:0:1::11\"]\n    \
              pod-prefixes: [10.244.1.0/24, 10.244.9.0/25]\npods:\n  - name: default/a1-0\n    node: a1\n    \
              addresses: [10.244.1.10]\n    interface: veth-a1-0\n    mac: \"02:00:00:00:01:0a\"\n"
         );

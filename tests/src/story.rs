@@ -65,7 +65,9 @@ fn report(lab: &Lab, agents: &Agents) -> String {
 
 fn report_node(node: &Node, agents: &Agents) -> String {
     let mut text = String::new();
-    for shown in [&["ip", "route"][..], &["ip", "neigh"], &["ip", "-brief", "address"]] {
+    for shown in
+        [&["ip", "route"][..], &["ip", "-6", "route"], &["ip", "neigh"], &["ip", "-brief", "address"]]
+    {
         let mut command = node.netns().command(shown[0]);
         command.args(&shown[1..]);
         let _ = writeln!(text, "--- {}\n{}", shown.join(" "), command::transcript(&mut command).trim_end());

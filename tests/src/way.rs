@@ -3,12 +3,13 @@
 
 use std::{fmt, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use node_ebpf_common::{Hook, Outcome};
 
 use crate::{
     agent::{Agents, Counters},
-    lab::{Endpoint, Lab},
+    family::Family,
+    lab::{Endpoint, Lab, View},
     probe::Ping,
     state::{Encapsulation, NonAdjacent},
 };
@@ -34,11 +35,11 @@ impl fmt::Display for Way {
     }
 }
 
-/// The way that this encapsulation demands between two endpoints, one of them a pod; none if there must
-/// be none.
+/// The way that this encapsulation demands between two endpoints, one of them a pod, for packets of the
+/// family of the receiver's (first) address; none if there must be none.
 ///
 /// # Errors
-/// If an endpoint's node is not in the lab.
+/// If an endpoint's node is not in the lab, or the nodes have no address of one family.
 pub fn demanded(
     lab: &Lab,
     encapsulation: Encapsulation,
@@ -48,13 +49,29 @@ pub fn demanded(
     if from.node() == to.node() {
         return Ok(Some(Way::Local));
     }
+    let family = Family::of(to.address());
     let adjacent = lab.node(from.node())?.subnet() == lab.node(to.node())?.subnet();
-    Ok(match (encapsulation, adjacent) {
+    // An IPv4 packet can go to an IPv6 gateway, but not the other way round.
+    let carried = family == Family::V4 || underlay(lab, from, to)? == family;
+    Ok(match (encapsulation, adjacent && carried) {
         (Encapsulation::Always, _) => Some(Way::Ipip),
         (Encapsulation::Never(_) | Encapsulation::CrossSubnet, true) => Some(Way::Direct),
         (Encapsulation::CrossSubnet | Encapsulation::Never(NonAdjacent::Ipip), false) => Some(Way::Ipip),
         (Encapsulation::Never(NonAdjacent::Refuse), false) => None,
     })
+}
+
+/// The family in which the endpoints' nodes speak to each other for packets of the family of the
+/// receiver's (first) address: that family if both have it, otherwise the other one.
+///
+/// # Errors
+/// If an endpoint's node is not in the lab, or the nodes have no address of one family.
+pub fn underlay(lab: &Lab, from: &dyn Endpoint, to: &dyn Endpoint) -> Result<Family> {
+    let nodes = [lab.node(from.node())?, lab.node(to.node())?];
+    let family = Family::of(to.address());
+    let have = |family: &Family| nodes.iter().all(|node| node.address_of(*family).is_some());
+    let found = [family, family.other()].into_iter().find(have);
+    found.with_context(|| format!("{} and {} have no address of one family", from.node(), to.node()))
 }
 
 /// Pings twice, and reads from the counters of the sender's node which way the second request went (the
@@ -66,15 +83,23 @@ pub fn observed(agents: &Agents, from: &dyn Endpoint, to: &dyn Endpoint) -> Resu
     let agent = agents.get(from.node())?;
     let ping = Ping::to(to.address())?;
     ping.expect_reply(from)?;
-    let before = agent.counters()?;
-    let rtt = ping.expect_reply(from)?;
-    let counted = agent.counters()?.since(&before)?;
-    let way = if from.is_pod() { way_of_pod(&counted) } else { way_of_host(&counted) };
-    match way {
-        Some(way) => Ok((way, rtt)),
-        None => bail!("from {} to {}: the counters show no clear way:\n{counted}", from.name(), to.name()),
+    let mut unclear = String::new();
+    // The kernel's own packets are counted too: IPv6 neighbours are asked now and then whether they are still there.
+    for _ in 0..ATTEMPTS {
+        let before = agent.counters()?;
+        let rtt = ping.expect_reply(from)?;
+        let counted = agent.counters()?.since(&before)?;
+        let way = if from.is_pod() { way_of_pod(&counted) } else { way_of_host(&counted) };
+        match way {
+            Some(way) => return Ok((way, rtt)),
+            None => unclear = counted.to_string(),
+        }
     }
+    bail!("from {} to {}: the counters show no clear way:\n{unclear}", from.name(), to.address())
 }
+
+/// How often the counters are read before they are said not to show one clear way.
+const ATTEMPTS: u32 = 3;
 
 /// What a pod sends is counted at from-pod; a reply from its own node's host passes no program.
 fn way_of_pod(counted: &Counters) -> Option<Way> {
@@ -109,6 +134,14 @@ pub fn pairs(lab: &Lab) -> Vec<(&dyn Endpoint, &dyn Endpoint)> {
     let endpoints = lab.endpoints();
     let all = endpoints.iter().flat_map(|from| endpoints.iter().map(move |to| (*from, *to)));
     all.filter(|(from, to)| from.name() != to.name() && (from.is_pod() || to.is_pod())).collect()
+}
+
+/// Every pair in which at least one is a pod, in both directions, by the receiver's address of this
+/// family; a sender without one (a host) has another of its own to send from.
+#[must_use]
+pub fn pairs_in(lab: &Lab, family: Family) -> Vec<(&dyn Endpoint, View<'_>)> {
+    let pairs = pairs(lab).into_iter();
+    pairs.filter_map(|(from, to)| View::new(to, family).map(|to| (from, to))).collect()
 }
 
 /// Checks that the way observed is the one demanded.

@@ -102,9 +102,8 @@ fn a_trace_from_a_pod_shows_the_nodes() -> Result<(), Failure> {
             ensure!(hops.len() == nodes.len() + 1, "to {}: {hops:?}", to.name());
             for (hop, node) in hops.iter().zip(nodes) {
                 let node = lab.node(node)?;
-                let hop = IpAddr::V4(*hop);
                 ensure!(
-                    hop == node.address() || hop == node.pod_address(1),
+                    *hop == node.address() || *hop == node.pod_address(1),
                     "{hop} is not {}: {hops:?}",
                     node.name()
                 );

@@ -4,6 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use node_ebpf_common::LAYOUT_VERSION;
 use tests::{
     Failure,
     agent::{Agents, Settings},
@@ -50,7 +51,7 @@ fn started(lab: &Lab, agents: &mut Agents, settings: &Settings) -> Result<()> {
 fn killed_or_ended_agents_lose_no_packet_and_their_return_changes_no_route() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
         started(lab, agents, &Settings::default())?;
-        let map = lab.node("a1")?.bpffs().join("podroute/v1/ROUTES_V4");
+        let map = lab.node("a1")?.bpffs().join(format!("podroute/v{LAYOUT_VERSION}/ROUTES_V4"));
         for signal in [Signal::SIGKILL, Signal::SIGTERM] {
             let before = (identity_of(&map)?, agents.get("a1")?.counters()?);
             let mut monitor = RouteMonitor::start(lab.node("a1")?)?;

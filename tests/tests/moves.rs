@@ -1,12 +1,11 @@
 //! Nodes and pods that are not where their addresses suggest, and statements that contradict each other.
 
 use std::{
-    net::IpAddr,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::{
     Failure,
     agent::{Agents, Settings},
@@ -47,12 +46,12 @@ fn a_node_address_that_moves_to_another_interface_is_followed() -> Result<(), Fa
 /// As an administrator or a failover daemon does it; the neighbours are told by a gratuitous ARP.
 fn move_address(node: &Node) -> Result<()> {
     let (netns, subnet) = (node.netns(), node.subnet());
-    let IpAddr::V4(bare) = node.address() else { bail!("the lab is not IPv4") };
-    let address = format!("{bare}/{}", subnet.prefix.prefix_len());
+    let bare = node.v4().context("the lab is not IPv4")?;
+    let address = subnet.with_length(bare.into()).context("the subnet is not IPv4")?;
     netns.ip_batch(&format!(
         "addr del {address} dev {old}\nlink set {old} down\naddr add {address} dev eth1\n\
          route replace default via {}\n",
-        subnet.gateway,
+        subnet.gateway(),
         old = Node::UPLINK
     ))?;
     craft::announce(netns, "eth1", bare)

@@ -1,11 +1,8 @@
 //! What is on the wire, seen by captures.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tests::{
     Failure,
     agent::Settings,
@@ -20,7 +17,7 @@ use tests::{
 struct Conversation {
     near: Captured,
     far: Captured,
-    pods: (Ipv4Addr, Ipv4Addr),
+    pods: (IpAddr, IpAddr),
 }
 
 impl Conversation {
@@ -32,7 +29,7 @@ impl Conversation {
         Ping::to(to.address())?.expect_reply(from)?;
         let source = probe::tcp(from, to, 3000)?.source;
         probe::udp(from, to, 500)?;
-        Ok(Self { near: near.stop()?, far: far.stop()?, pods: (v4(source)?, v4(to.address())?) })
+        Ok(Self { near: near.stop()?, far: far.stop()?, pods: (source, to.address()) })
     }
 
     /// Its packets, first at the sender's uplink, then at the receiver's.
@@ -54,13 +51,6 @@ impl Conversation {
             }
         }
         Ok([near, far])
-    }
-}
-
-fn v4(address: IpAddr) -> Result<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => bail!("{address} is not IPv4"),
     }
 }
 
@@ -101,8 +91,8 @@ fn encapsulated_packets_have_one_outer_header_between_nodes() -> Result<(), Fail
                 ensure!(packet.outer().dont_fragment == packet.inner().dont_fragment, "{packet:?}");
                 let forth = packet.inner().source == conversation.pods.0;
                 let (source, destination) = if forth { (a1, b1) } else { (b1, a1) };
-                ensure!(IpAddr::V4(packet.outer().source) == source.address(), "{packet:?}");
-                ensure!(IpAddr::V4(packet.outer().destination) == destination.address(), "{packet:?}");
+                ensure!(packet.outer().source == source.address(), "{packet:?}");
+                ensure!(packet.outer().destination == destination.address(), "{packet:?}");
             }
             let mut sent = near.iter().filter(|packet| packet.outgoing);
             ensure!(sent.all(|packet| packet.to_mac == router_mac), "{}", conversation.near);
@@ -147,7 +137,7 @@ fn stream(lab: &Lab, from: &Pod, to: &Pod, encapsulated: bool) -> Result<Through
     let result = probe::throughput(from, to, 1)?;
     let captured = capture.stop()?;
     let way = format!("{} to {}, encapsulated: {encapsulated}", from.name(), to.name());
-    let (source, destination) = (v4(from.address())?, v4(to.address())?);
+    let (source, destination) = (from.address(), to.address());
     let mut sent = captured.packets().filter(|packet| packet.outgoing).collect::<Vec<_>>();
     sent.retain(|packet| packet.is_between(source, destination));
     ensure!(sent.iter().all(|packet| packet.is_encapsulated() == encapsulated), "{way}: {captured}");

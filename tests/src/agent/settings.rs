@@ -17,6 +17,12 @@ pub struct Settings {
     pub uplinks: Option<Vec<&'static str>>,
     /// `program-log`.
     pub program_log: Option<&'static str>,
+    /// `masquerade`: `off` or `on`.
+    pub masquerade: Option<&'static str>,
+    /// `pod-mtu`: `auto`, `keep` or a number of bytes.
+    pub pod_mtu: Option<&'static str>,
+    /// `xdp`: `off`, `transit` or `decap`.
+    pub xdp: Option<&'static str>,
 }
 
 impl Settings {
@@ -31,8 +37,17 @@ impl Settings {
         if let Some(uplinks) = &self.uplinks {
             writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
         }
-        let choices =
-            [("attach", self.attach), ("source-check", self.source_check), ("program-log", self.program_log)];
+        if let Some(pod_mtu) = self.pod_mtu {
+            // Not quoted: it may be a number.
+            writeln!(text, "pod-mtu: {pod_mtu}")?;
+        }
+        let choices = [
+            ("attach", self.attach),
+            ("source-check", self.source_check),
+            ("program-log", self.program_log),
+            ("masquerade", self.masquerade),
+            ("xdp", self.xdp),
+        ];
         for (key, value) in choices {
             if let Some(value) = value {
                 // Quoted: YAML 1.1 readers take a bare `off` for false.

@@ -1,8 +1,14 @@
-//! A captured frame and the IPv4 headers in it.
+//! A captured frame and the IP headers in it.
 
-use std::{fmt, net::Ipv4Addr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
-use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice};
+use etherparse::{EtherType, Ethernet2HeaderSlice};
+
+use super::{
+    checksum::{Checksum, checksum},
+    header::IpHeader,
+};
+use crate::family::Family;
 
 /// A frame as it passed the interface.
 #[derive(Debug, Clone)]
@@ -17,32 +23,7 @@ pub struct Frame {
     pub bytes: Vec<u8>,
 }
 
-/// A header of an IPv4 packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IpHeader {
-    /// Source address.
-    pub source: Ipv4Addr,
-    /// Destination address.
-    pub destination: Ipv4Addr,
-    /// Protocol of what follows; 4 is IPIP.
-    pub protocol: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// DF flag.
-    pub dont_fragment: bool,
-    /// Whether it is a fragment.
-    pub fragment: bool,
-    /// DSCP, 6 bits.
-    pub dscp: u8,
-    /// ECN, 2 bits.
-    pub ecn: u8,
-    /// Length of this header in bytes.
-    pub length: usize,
-    /// Length of the packet that it starts, as it says, in bytes.
-    pub total: u16,
-}
-
-/// The IPv4 packet in a frame.
+/// The IP packet in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
     /// Link-layer destination.
@@ -51,7 +32,7 @@ pub struct Packet {
     pub from_mac: [u8; 6],
     /// Whether the interface sent it.
     pub outgoing: bool,
-    /// The IPv4 headers, outermost first; more than one where there is IPIP.
+    /// The IP headers, outermost first; more than one where there is IPIP, of whatever families.
     pub headers: Vec<IpHeader>,
     /// What follows the innermost header, as much as was kept.
     pub payload: Vec<u8>,
@@ -80,29 +61,39 @@ impl Packet {
 
     /// Whether the innermost packet goes from one of these addresses to the other.
     #[must_use]
-    pub fn is_between(&self, one: Ipv4Addr, other: Ipv4Addr) -> bool {
+    pub fn is_between(&self, one: impl Into<IpAddr>, other: impl Into<IpAddr>) -> bool {
+        let (one, other) = (one.into(), other.into());
         let (source, destination) = (self.inner().source, self.inner().destination);
         (source, destination) == (one, other) || (source, destination) == (other, one)
+    }
+
+    /// The checksum of the TCP, UDP or ICMP message in it; none if it has another protocol, is a
+    /// fragment, or was not kept to its end.
+    #[must_use]
+    pub fn checksum(&self) -> Option<Checksum> {
+        checksum(self.inner(), &self.payload)
     }
 }
 
 impl Frame {
-    /// The IPv4 packet in it, if there is one.
+    /// The IP packet in it, if there is one.
     #[must_use]
     pub fn packet(&self) -> Option<Packet> {
         let ethernet = Ethernet2HeaderSlice::from_slice(&self.bytes).ok()?;
-        if ethernet.ether_type() != EtherType::IPV4 {
-            return None;
-        }
+        let mut family = match ethernet.ether_type() {
+            EtherType::IPV4 => Family::V4,
+            EtherType::IPV6 => Family::V6,
+            _ => return None,
+        };
         let mut rest = self.bytes.get(ethernet.slice().len()..)?;
         let mut headers = Vec::new();
         loop {
-            let header = Ipv4HeaderSlice::from_slice(rest).ok()?;
-            rest = rest.get(header.slice().len()..)?;
-            let last = header.protocol() != IpNumber::IPV4 || header.is_fragmenting_payload();
-            headers.push(ip_header(&header));
-            if last {
-                break;
+            let header = IpHeader::parse(family, rest)?;
+            rest = rest.get(header.length..)?;
+            headers.push(header);
+            match header.tunnels() {
+                Some(inner) => family = inner,
+                None => break,
             }
         }
         Some(Packet {
@@ -113,21 +104,6 @@ impl Frame {
             payload: rest.to_vec(),
             length: self.length - ethernet.slice().len(),
         })
-    }
-}
-
-fn ip_header(header: &Ipv4HeaderSlice<'_>) -> IpHeader {
-    IpHeader {
-        source: header.source_addr(),
-        destination: header.destination_addr(),
-        protocol: header.protocol().0,
-        ttl: header.ttl(),
-        dont_fragment: header.dont_fragment(),
-        fragment: header.is_fragmenting_payload(),
-        dscp: header.dcp().value(),
-        ecn: header.ecn().value(),
-        length: header.slice().len(),
-        total: header.total_len(),
     }
 }
 
@@ -144,24 +120,6 @@ impl fmt::Display for Frame {
     }
 }
 
-impl fmt::Display for IpHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
-            1 => "ICMP",
-            4 => "IPIP",
-            6 => "TCP",
-            17 => "UDP",
-            _ => "other",
-        };
-        let flags = if self.dont_fragment { " DF" } else { "" };
-        write!(
-            f,
-            "{} > {} {protocol} ({}) ttl {} length {}{flags}",
-            self.source, self.destination, self.protocol, self.ttl, self.total
-        )
-    }
-}
-
 /// A MAC address as people write it.
 fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
@@ -172,29 +130,65 @@ mod tests {
     use super::*;
     use crate::craft;
 
-    fn frame(packet: &[u8]) -> Frame {
-        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    fn frame(ether_type: [u8; 2], packet: &[u8]) -> Frame {
+        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        bytes.extend_from_slice(&ether_type);
         bytes.extend_from_slice(packet);
         Frame { at: Duration::ZERO, outgoing: true, length: bytes.len(), bytes }
     }
 
-    #[test]
-    fn headers_are_listed_from_the_outside() {
-        let [a, b, c, d] = [1, 2, 3, 4].map(|n| Ipv4Addr::new(10, 0, 0, n));
-        let inner = craft::echo_reply(c, d).unwrap();
-        let packet = frame(&craft::ipip(a, b, &inner).unwrap()).packet().unwrap();
-        assert!(packet.is_encapsulated());
-        assert_eq!((packet.outer().source, packet.outer().destination, packet.outer().length), (a, b, 20));
-        assert!(packet.is_between(d, c) && !packet.is_between(a, b));
-        assert_eq!(packet.length, 20 + inner.len());
-        assert!(!frame(&inner).packet().unwrap().is_encapsulated());
+    fn captured(packet: &[u8]) -> Packet {
+        let ether_type = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+        frame(ether_type, packet).packet().unwrap()
+    }
+
+    fn pair(family: Family, number: u8) -> (IpAddr, IpAddr) {
+        let prefix = if family == Family::V4 { "10.0.0." } else { "fd00::" };
+        let address = |last: u8| format!("{prefix}{last}").parse().unwrap();
+        (address(number), address(number + 1))
     }
 
     #[test]
-    fn what_is_no_ipv4_is_no_packet() {
-        let mut arp = frame(&[0; 28]);
-        arp.bytes[13] = 6;
-        assert!(arp.packet().is_none());
-        assert!(frame(&[0x45, 0, 0]).packet().is_none());
+    fn headers_of_all_four_kinds_of_tunnel_are_listed_from_the_outside() {
+        for outer in Family::ALL {
+            for inner in Family::ALL {
+                let ((a, b), (c, d)) = (pair(outer, 1), pair(inner, 3));
+                let bare = craft::echo_reply(c, d).unwrap();
+                let packet = captured(&craft::ipip(a, b, &bare).unwrap());
+                assert!(packet.is_encapsulated());
+                assert_eq!((packet.outer().family(), packet.inner().family()), (outer, inner));
+                assert_eq!((packet.outer().source, packet.outer().destination), (a, b));
+                assert_eq!(packet.outer().length, usize::from(outer.header()));
+                assert_eq!(packet.outer().protocol, inner.protocol());
+                assert_eq!(usize::try_from(packet.outer().total).unwrap(), packet.length);
+                assert!(packet.is_between(d, c) && !packet.is_between(a, b));
+                assert_eq!(packet.length, usize::from(outer.header()) + bare.len());
+                assert_eq!(packet.checksum(), Some(Checksum::Right));
+                assert!(!captured(&bare).is_encapsulated());
+            }
+        }
+    }
+
+    #[test]
+    fn ipv6_headers_are_read_with_their_extensions() {
+        let (a, b) = pair(Family::V6, 1);
+        let packet = craft::Packet::echo_reply(a, b).unwrap().hop_limit(7).traffic_class(0xb9);
+        let packet = packet.extension(craft::Extension::HopByHop);
+        let packet = packet.extension(craft::Extension::DestinationOptions);
+        let parsed = captured(&packet.bytes().unwrap());
+        let header = parsed.outer();
+        assert_eq!((header.ttl, header.dscp, header.ecn), (7, 0x2e, 1));
+        assert_eq!((header.length, header.protocol, header.fragment), (40 + 8 + 8, 58, false));
+        assert_eq!(parsed.checksum(), Some(Checksum::Right));
+        let extension = craft::Extension::Fragment { offset: 0, more: true };
+        let fragment = captured(&packet.extension(extension).bytes().unwrap());
+        assert!(fragment.outer().fragment && fragment.checksum().is_none());
+    }
+
+    #[test]
+    fn what_is_no_ip_is_no_packet() {
+        assert!(frame([8, 6], &[0; 28]).packet().is_none());
+        assert!(frame([8, 0], &[0x45, 0, 0]).packet().is_none());
+        assert!(frame([0x86, 0xdd], &[0x60, 0, 0]).packet().is_none());
     }
 }

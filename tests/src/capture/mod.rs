@@ -1,7 +1,9 @@
 //! Capture of what passes an interface, without any tool: a packet socket and a thread. It listens from
 //! the moment that `start` returns.
 
+mod checksum;
 mod frame;
+mod header;
 mod socket;
 
 use std::{
@@ -16,7 +18,9 @@ use std::{
 
 use anyhow::{Result, anyhow, ensure};
 
-pub use frame::{Frame, IpHeader, Packet};
+pub use checksum::Checksum;
+pub use frame::{Frame, Packet};
+pub use header::IpHeader;
 
 use crate::netns::Netns;
 use socket::PacketSocket;
@@ -118,7 +122,7 @@ impl Captured {
         &self.frames
     }
 
-    /// The IPv4 packets, those that cannot be parsed left out.
+    /// The IP packets, those that cannot be parsed left out.
     pub fn packets(&self) -> impl Iterator<Item = Packet> {
         self.frames.iter().filter_map(Frame::packet)
     }

@@ -3,7 +3,7 @@
 //! Every namespace starts as a fresh Debian host: forwarding off, no reverse-path filter. Links are made
 //! inside of the namespaces, so nothing is left outside of them.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -11,13 +11,17 @@ use nix::mount::{MsFlags, mount};
 use super::{
     LabDir, Node, NodePlan, Pod, Subnet, Topology,
     host::{Endpoint, nth},
+    router::build_router,
 };
-use crate::{command, netns::Netns};
+use crate::{command, family::Family, netns::Netns, wait};
 
-/// The gateway address inside of every Calico pod.
-pub(super) const POD_GATEWAY: &str = "169.254.1.1";
+/// The IPv4 gateway address inside of every Calico pod.
+const POD_GATEWAY: &str = "169.254.1.1";
+/// The IPv6 gateway address inside of every Calico pod: the link-local one that the kernel makes of
+/// [`HOST_SIDE_MAC`] (modified EUI-64, RFC 4291 appendix A).
+const POD_GATEWAY_V6: &str = "fe80::ecee:eeff:feee:eeee";
 /// MAC address of the host's side of every Calico veth.
-pub(super) const HOST_SIDE_MAC: &str = "ee:ee:ee:ee:ee:ee";
+const HOST_SIDE_MAC: &str = "ee:ee:ee:ee:ee:ee";
 /// Number of the first pod's address in its node's prefix.
 const FIRST_POD: u8 = 10;
 /// The host that holds the bridges, one for each subnet.
@@ -36,51 +40,83 @@ pub(super) struct Built {
 pub(super) fn build(dir: &LabDir, topology: &Topology) -> Result<Built> {
     let pods = topology.nodes.iter().flat_map(pod_plans).collect::<Vec<_>>();
     let names = [SWITCH, ROUTER].into_iter().chain(topology.nodes.iter().map(|node| node.name));
-    add_namespaces(dir, &names.chain(pods.iter().map(|pod| &*pod.name)).collect::<Vec<_>>())?;
+    let names = names.chain(pods.iter().map(|pod| &*pod.name)).collect::<Vec<_>>();
+    add_namespaces(dir, &names, topology.has_v6())?;
     let (switch, router) = (open(dir, SWITCH)?, open(dir, ROUTER)?);
     build_switch(dir, &switch, topology)?;
     build_router(&router, topology)?;
     let nodes = topology.nodes.iter().map(|plan| build_node(dir, plan)).collect::<Result<Vec<_>>>()?;
-    let pods = pods.iter().map(|plan| build_pod(dir, plan, topology.pod_mtu)).collect::<Result<_>>()?;
+    let pods = pods.iter().map(|plan| build_pod(dir, plan, topology.pod_mtu)).collect::<Result<Vec<_>>>()?;
+    if topology.has_v6() {
+        let hosts = nodes.iter().map(|node| &node.netns).chain(pods.iter().map(|pod| &pod.netns));
+        hosts.chain([&router]).try_for_each(settled)?;
+    }
     Ok(Built { switch, router, nodes, pods })
 }
 
 /// A pod to be built.
+#[derive(Clone)]
 pub(super) struct PodPlan {
     pub name: String,
     pub node: String,
-    pub address: std::net::IpAddr,
+    pub addresses: Vec<IpAddr>,
 }
 
 fn pod_plans(node: &NodePlan) -> Vec<PodPlan> {
     let plan = |number| PodPlan {
         name: format!("{}-{number}", node.name),
         node: node.name.to_owned(),
-        address: nth(node.pod_prefix, FIRST_POD + number),
+        addresses: node.pod_prefixes.iter().map(|prefix| nth(*prefix, FIRST_POD + number)).collect(),
     };
     (0..Topology::PODS_PER_NODE).map(plan).collect()
 }
 
-pub(super) fn add_namespaces(dir: &LabDir, hosts: &[&str]) -> Result<()> {
+/// Waits until every IPv6 address can be used. Without duplicate address detection that is at once, but the kernel
+/// still leaves it to a worker.
+pub(super) fn settled(netns: &Netns) -> Result<()> {
+    wait::until("IPv6 addresses to be usable", Duration::from_secs(3), || {
+        Ok(netns.ip("-6 address show tentative")?.trim().is_empty())
+    })?;
+    Ok(())
+}
+
+pub(super) fn add_namespaces(dir: &LabDir, hosts: &[&str], v6: bool) -> Result<()> {
     let lines: String = hosts.iter().map(|host| format!("netns add {}\n", dir.namespace(host))).collect();
     command::output_with_input(std::process::Command::new("ip").args(["-batch", "-"]), &lines)?;
-    hosts.iter().try_for_each(|host| be_as_fresh_debian(&open(dir, host)?))
+    hosts.iter().try_for_each(|host| be_as_fresh_debian(&open(dir, host)?, v6))
 }
 
 fn open(dir: &LabDir, host: &str) -> Result<Netns> {
     Netns::open(&dir.namespace(host))
 }
 
+/// What matters of IPv4.
+const SETTINGS_V4: [(&str, &str); 3] =
+    [("ipv4/ip_forward", "0"), ("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")];
+/// What matters of IPv6; new interfaces take the default. Duplicate address detection would keep addresses from being
+/// used for a second, and routers are not asked for.
+const SETTINGS_V6: [(&str, &str); 8] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/all/forwarding", "0"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+    // EUI-64.
+    ("ipv6/conf/default/addr_gen_mode", "0"),
+];
+
 /// New namespaces take some of their settings from the machine's own: set what matters.
-fn be_as_fresh_debian(netns: &Netns) -> Result<()> {
-    let settings = [("ip_forward", "0"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")];
+fn be_as_fresh_debian(netns: &Netns, v6: bool) -> Result<()> {
+    let settings = SETTINGS_V4.iter().chain(SETTINGS_V6.iter().filter(|_| v6));
     netns
         .run(|| {
-            settings
-                .iter()
-                .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/ipv4/{name}"), value))
+            settings.into_iter().try_for_each(|(name, value)| {
+                fs::write(format!("/proc/sys/net/{name}"), value).with_context(|| format!("sysctl {name}"))
+            })
         })?
-        .with_context(|| format!("sysctls of {}", netns.name()))?;
+        .with_context(|| format!("in {}", netns.name()))?;
     netns.ip("link set lo up")?;
     Ok(())
 }
@@ -121,49 +157,24 @@ pub(super) fn port_lines(dir: &LabDir, subnet: &Subnet, port: &str, host: &str, 
     )
 }
 
-fn build_router(router: &Netns, topology: &Topology) -> Result<()> {
-    let mut lines = String::new();
-    for subnet in &topology.subnets {
-        let port = router_port(subnet);
-        writeln!(lines, "addr add {}/{} dev {port}", subnet.gateway, subnet.prefix.prefix_len())?;
-        writeln!(lines, "link set {port} up")?;
-    }
-    router.ip_batch(&lines)?;
-    router.set_sysctl("net.ipv4.ip_forward", "1")?;
-    let nodes = topology.nodes.iter().map(|node| node.address.to_string()).collect::<Vec<_>>().join(", ");
-    // Before routing: the router has no route to pods, so most of it would never get to a forward chain.
-    let rules = format!(
-        "table ip between_nodes {{
-            counter forwarded {{}}
-            counter dropped {{}}
-            set nodes {{ type ipv4_addr; elements = {{ {nodes} }} }}
-            chain arriving {{
-                type filter hook prerouting priority raw; policy accept;
-                fib daddr type != unicast accept
-                ip saddr @nodes ip daddr @nodes counter name forwarded accept
-                counter name dropped drop
-            }}
-        }}"
-    );
-    command::output_with_input(router.command("nft").args(["-f", "-"]), &rules)?;
-    Ok(())
-}
-
 fn build_node(dir: &LabDir, plan: &NodePlan) -> Result<Node> {
     let netns = open(dir, plan.name)?;
     let (uplink, subnet) = (Node::UPLINK, &plan.subnet);
-    netns.ip_batch(&format!(
-        "addr add {}/{} dev {uplink}\nlink set {uplink} up\nroute add default via {}\n",
-        plan.address,
-        subnet.prefix.prefix_len(),
-        subnet.gateway
-    ))?;
+    let mut lines = String::new();
+    for address in plan.addresses.iter().filter_map(|address| subnet.with_length(*address)) {
+        writeln!(lines, "addr add {address} dev {uplink}")?;
+    }
+    writeln!(lines, "link set {uplink} up")?;
+    for network in &subnet.networks {
+        writeln!(lines, "route add default via {}", network.gateway)?;
+    }
+    netns.ip_batch(&lines)?;
     let node = Node {
         name: plan.name.to_owned(),
         netns,
-        address: plan.address,
+        addresses: plan.addresses.clone(),
         subnet: subnet.clone(),
-        pod_prefix: plan.pod_prefix,
+        pod_prefixes: plan.pod_prefixes.clone(),
         folder: dir.path().join(plan.name),
     };
     mount_bpffs(&node.bpffs())?;
@@ -179,7 +190,7 @@ fn mount_bpffs(path: &Path) -> Result<()> {
 pub(super) fn build_pod(dir: &LabDir, plan: &PodPlan, mtu: u16) -> Result<Pod> {
     let node = open(dir, &plan.node)?;
     let netns = open(dir, &plan.name)?;
-    let mac = pod_mac(plan.address);
+    let mac = pod_mac(plan.addresses[0]);
     let interface = format!("veth-{}", plan.name);
     let mac_text = mac.map(|byte| format!("{byte:02x}")).join(":");
     let inside = Pod::INSIDE;
@@ -188,20 +199,33 @@ pub(super) fn build_pod(dir: &LabDir, plan: &PodPlan, mtu: u16) -> Result<Pod> {
          {mac_text} netns {}\nlink set {interface} up\n",
         netns.name()
     ))?;
-    netns.ip_batch(&format!(
-        "link set {inside} up\naddr add {}/32 dev {inside}\n\
-         neigh add {POD_GATEWAY} lladdr {HOST_SIDE_MAC} dev {inside} nud permanent\n\
-         route add default via {POD_GATEWAY} dev {inside} onlink\n",
-        plan.address
-    ))?;
-    Ok(Pod { name: plan.name.clone(), netns, address: plan.address, node: plan.node.clone(), interface, mac })
+    let addresses: String = plan.addresses.iter().map(|address| address_lines(*address)).collect();
+    netns.ip_batch(&format!("link set {inside} up\n{addresses}"))?;
+    let PodPlan { name, node, addresses } = plan.clone();
+    Ok(Pod { name, netns, addresses, node, interface, mac })
+}
+
+/// Commands that give a pod this address, and a default route for its family. The IPv4 gateway answers no ARP as long
+/// as nothing runs on the node, the IPv6 one is an address that the node has.
+fn address_lines(address: IpAddr) -> String {
+    let (inside, bits) = (Pod::INSIDE, Family::of(address).bits());
+    let address = format!("addr add {address}/{bits} dev {inside}\n");
+    let route = if bits == Family::V4.bits() {
+        format!(
+            "neigh add {POD_GATEWAY} lladdr {HOST_SIDE_MAC} dev {inside} nud permanent\n\
+             route add default via {POD_GATEWAY} dev {inside} onlink\n"
+        )
+    } else {
+        format!("route add default via {POD_GATEWAY_V6} dev {inside}\n")
+    };
+    address + &route
 }
 
 /// A MAC address of its own for each pod, from the last bytes of its IP address, as people can read it.
-fn pod_mac(address: std::net::IpAddr) -> [u8; 6] {
+fn pod_mac(address: IpAddr) -> [u8; 6] {
     let bytes = match address {
-        std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
-        std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
     };
     let last = &bytes[bytes.len() - 2..];
     [0x02, 0, 0, 0, last[0], last[1]]

@@ -6,15 +6,16 @@ mod host;
 mod owner;
 mod plain;
 mod remove;
+mod router;
 mod topology;
 
 use std::{net::IpAddr, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 
-pub use host::{Endpoint, Node, Pod};
+pub use host::{Endpoint, Node, Pod, View};
 pub use owner::{LabDir, sweep};
-pub use topology::{NodePlan, Subnet, Topology};
+pub use topology::{Network, NodePlan, Subnet, Topology};
 
 use crate::{netns::Netns, preflight, probe::EchoServer};
 
@@ -126,12 +127,7 @@ impl Lab {
     /// # Errors
     /// If its rules cannot be read.
     pub fn router_drops(&self) -> Result<u64> {
-        let listed =
-            self.router.output("nft", &["--json", "list", "counter", "ip", "between_nodes", "dropped"])?;
-        let listed: serde_json::Value = serde_json::from_str(&listed)?;
-        let counters = listed["nftables"].as_array().context("nft lists nothing")?;
-        let packets = counters.iter().find_map(|entry| entry["counter"]["packets"].as_u64());
-        packets.context("nft lists no counter")
+        router::drops(&self.router)
     }
 
     /// Adds a pod with this address to a node and returns it.
@@ -140,9 +136,14 @@ impl Lab {
     /// If there is no such node or the pod cannot be built.
     pub fn add_pod(&mut self, node: &str, address: IpAddr) -> Result<Pod> {
         let node = self.node(node)?.name.clone();
-        let plan = build::PodPlan { name: build::next_pod_name(&self.pods, &node), node, address };
-        build::add_namespaces(&self.dir, &[&plan.name])?;
+        let plan =
+            build::PodPlan { name: build::next_pod_name(&self.pods, &node), node, addresses: vec![address] };
+        build::add_namespaces(&self.dir, &[&plan.name], self.topology.has_v6())?;
         let pod = build::build_pod(&self.dir, &plan, self.topology.pod_mtu)?;
+        if self.topology.has_v6() {
+            build::settled(&pod.netns)?;
+            build::settled(&self.node(&pod.node)?.netns)?;
+        }
         self.echo_servers.push(EchoServer::start(&pod)?);
         self.pods.push(pod.clone());
         Ok(pod)

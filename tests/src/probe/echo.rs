@@ -15,42 +15,47 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::Endpoint;
+use crate::{family::Family, lab::Endpoint};
 
 /// TCP and UDP port of the echo servers.
 pub const ECHO_PORT: u16 = 7777;
 /// A probe that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A TCP and a UDP echo server at an endpoint's address; dropping it ends both.
+/// A TCP and a UDP echo server at each of an endpoint's addresses; dropping it ends all.
 #[derive(Debug)]
 pub struct EchoServer {
     stop: Arc<AtomicBool>,
-    tcp: TcpListener,
-    udp: Arc<UdpSocket>,
+    sockets: Vec<(TcpListener, Arc<UdpSocket>)>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl EchoServer {
-    /// Starts it. It is bound to the endpoint's one address: replies of a UDP server on a node would
-    /// otherwise carry the source that the route to the client prefers.
+    /// Starts it. Each server is bound to one address: replies of a UDP server on a node would otherwise
+    /// carry the source that the route to the client prefers.
     ///
     /// # Errors
     /// If the ports cannot be bound.
     pub fn start(endpoint: &dyn Endpoint) -> Result<Self> {
-        let address = SocketAddr::new(endpoint.address(), ECHO_PORT);
+        let (stop, sockets) = (Arc::new(AtomicBool::new(false)), Vec::new());
+        let mut server = Self { stop, sockets, threads: Vec::new() };
+        for address in endpoint.addresses() {
+            server.listen(endpoint, SocketAddr::new(*address, ECHO_PORT))?;
+        }
+        Ok(server)
+    }
+
+    fn listen(&mut self, endpoint: &dyn Endpoint, address: SocketAddr) -> Result<()> {
         let (tcp, udp) = endpoint
             .netns()
             .run(|| io::Result::Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?)))?
             .with_context(|| format!("echo server at {address} on {}", endpoint.name()))?;
-        let (stop, udp) = (Arc::new(AtomicBool::new(false)), Arc::new(udp));
-        let listener = tcp.try_clone()?;
-        let (stop_tcp, stop_udp, socket) = (Arc::clone(&stop), Arc::clone(&stop), Arc::clone(&udp));
-        let threads = vec![
-            thread::spawn(move || serve_tcp(&listener, &stop_tcp)),
-            thread::spawn(move || serve_udp(&socket, &stop_udp)),
-        ];
-        Ok(Self { stop, tcp, udp, threads })
+        let (listener, udp) = (tcp.try_clone()?, Arc::new(udp));
+        let (stop_tcp, stop_udp, socket) = (Arc::clone(&self.stop), Arc::clone(&self.stop), Arc::clone(&udp));
+        self.threads.push(thread::spawn(move || serve_tcp(&listener, &stop_tcp)));
+        self.threads.push(thread::spawn(move || serve_udp(&socket, &stop_udp)));
+        self.sockets.push((tcp, udp));
+        Ok(())
     }
 }
 
@@ -58,7 +63,7 @@ impl Drop for EchoServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Wakes a thread that waits in accept or recv; the error that UDP gives all the same is no news.
-        for socket in [self.tcp.as_raw_fd(), self.udp.as_raw_fd()] {
+        for socket in self.sockets.iter().flat_map(|(tcp, udp)| [tcp.as_raw_fd(), udp.as_raw_fd()]) {
             let _ = nix::sys::socket::shutdown(socket, nix::sys::socket::Shutdown::Both);
         }
         for thread in self.threads.drain(..) {
@@ -143,7 +148,7 @@ pub fn udp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen>
     let address = SocketAddr::new(to.address(), ECHO_PORT);
     let payload = payload(bytes);
     let exchange = || -> io::Result<Vec<u8>> {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        let socket = UdpSocket::bind((Family::of(address.ip()).unspecified(), 0))?;
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.connect(address)?;
         socket.send(&payload)?;

@@ -1,34 +1,35 @@
-//! A raw ICMP socket: echo requests out, replies and errors about them in.
+//! A raw ICMP socket of either family: echo requests out, replies and errors about them in.
+
+mod codec;
 
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddrV4},
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, Ipv4HeaderSlice, icmpv4};
 use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, recv, sendto,
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, recvmsg, sendto,
         setsockopt, socket, sockopt,
     },
 };
 
 use super::Fragmentation;
-use crate::netns::Netns;
+use crate::{family::Family, netns::Netns};
 
-/// Bytes of an IPv4 header and an ICMP echo header.
-pub(super) const HEADERS: u16 = 20 + 8;
+/// Bytes of an ICMP echo header, the same in both families.
+pub(super) const ECHO_HEADER: u16 = 8;
 
 /// How the socket sends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     pub fragmentation: Fragmentation,
     pub ttl: Option<u8>,
 }
@@ -37,7 +38,7 @@ pub(super) struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Message {
     pub sequence: u16,
-    pub from: Ipv4Addr,
+    pub from: IpAddr,
     pub kind: Kind,
 }
 
@@ -52,35 +53,40 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct IcmpSocket {
     fd: OwnedFd,
+    family: Family,
     identifier: u16,
 }
 
 impl IcmpSocket {
-    pub(super) fn open(netns: &Netns, options: Options) -> Result<Self> {
+    pub(super) fn open(netns: &Netns, family: Family, options: Options) -> Result<Self> {
         /// Tells this process's sockets apart: each of a namespace receives what any of them asked for.
         static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
+        let (domain, protocol) = match family {
+            Family::V4 => (AddressFamily::Inet, SockProtocol::Icmp),
+            Family::V6 => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+        };
         let fd = netns
-            .run(|| socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp))?
+            .run(|| socket(domain, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol))?
             .with_context(|| format!("opening a raw ICMP socket in {}", netns.name()))?;
-        set_fragmentation(&fd, options.fragmentation).context("setting IP_MTU_DISCOVER")?;
-        if let Some(ttl) = options.ttl {
-            setsockopt(&fd, sockopt::Ipv4Ttl, &i32::from(ttl)).context("setting the TTL")?;
+        set_fragmentation(&fd, family, options.fragmentation).context("setting the use of the path MTU")?;
+        if let Some(ttl) = options.ttl.map(i32::from) {
+            match family {
+                Family::V4 => setsockopt(&fd, sockopt::Ipv4Ttl, &ttl).context("setting the TTL")?,
+                Family::V6 => setsockopt(&fd, sockopt::Ipv6Ttl, &ttl).context("setting the hop limit")?,
+            }
         }
         if let Some(source) = options.source {
-            let address = SockaddrIn::from(SocketAddrV4::new(source, 0));
+            let address = SockaddrStorage::from(SocketAddr::new(source, 0));
             bind(fd.as_raw_fd(), &address).with_context(|| format!("binding to {source}"))?;
         }
-        Ok(Self { fd, identifier: IDENTIFIER.fetch_add(1, Ordering::Relaxed) })
+        Ok(Self { fd, family, identifier: IDENTIFIER.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// Sends an echo request that makes an IP packet of `size` bytes (at least [`HEADERS`]).
-    pub(super) fn send(&self, to: Ipv4Addr, sequence: u16, size: u16) -> io::Result<()> {
-        let payload = vec![0xa5; usize::from(size.saturating_sub(HEADERS))];
-        let echo = IcmpEchoHeader { id: self.identifier, seq: sequence };
-        let mut packet =
-            Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), &payload).to_bytes().to_vec();
-        packet.extend_from_slice(&payload);
-        let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+    /// Sends an echo request that makes an IP packet of `size` bytes.
+    pub(super) fn send(&self, to: IpAddr, sequence: u16, size: u16) -> io::Result<()> {
+        let payload = size.saturating_sub(self.family.header() + ECHO_HEADER);
+        let packet = codec::request(self.family, self.identifier, sequence, payload.into());
+        let to = SockaddrStorage::from(SocketAddr::new(to, 0));
         sendto(self.fd.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
         Ok(())
     }
@@ -97,60 +103,43 @@ impl IcmpSocket {
             if poll(&mut fds, PollTimeout::from(milliseconds))? == 0 {
                 return Ok(None);
             }
-            let length = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
-            if let Some(message) = parse(&buffer[..length], self.identifier) {
-                return Ok(Some(message));
+            let (fd, mut parts) = (self.fd.as_raw_fd(), [IoSliceMut::new(&mut buffer)]);
+            let received = recvmsg::<SockaddrStorage>(fd, &mut parts, None, MsgFlags::MSG_DONTWAIT)?;
+            let (length, from) = (received.bytes, received.address.and_then(address));
+            let message = codec::parse(self.family, &buffer[..length]);
+            let (Some((kind, asked)), Some(from)) = (message, from) else { continue };
+            if asked.id == self.identifier {
+                return Ok(Some(Message { sequence: asked.seq, from, kind }));
             }
         }
     }
 }
 
-fn set_fragmentation(fd: &OwnedFd, fragmentation: Fragmentation) -> io::Result<()> {
+fn address(from: SockaddrStorage) -> Option<IpAddr> {
+    let v4 = from.as_sockaddr_in().map(|from| IpAddr::V4(from.ip()));
+    v4.or_else(|| from.as_sockaddr_in6().map(|from| IpAddr::V6(from.ip())))
+}
+
+/// Whether routers, or the sender itself in IPv6, may fragment.
+fn set_fragmentation(fd: &OwnedFd, family: Family, fragmentation: Fragmentation) -> io::Result<()> {
+    // "probe" sets DF in IPv4. Unlike "do", it sends whatever path MTU was learned before: each packet finds out anew.
+    let (level, option, [allowed, forbidden]) = match family {
+        Family::V4 => {
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, [libc::IP_PMTUDISC_DONT, libc::IP_PMTUDISC_PROBE])
+        }
+        Family::V6 => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            [libc::IPV6_PMTUDISC_DONT, libc::IPV6_PMTUDISC_PROBE],
+        ),
+    };
     let value: libc::c_int = match fragmentation {
-        Fragmentation::Allowed => libc::IP_PMTUDISC_DONT,
-        // Sets DF and, unlike "do", sends whatever path MTU was learned before: each packet finds out anew.
-        Fragmentation::Forbidden => libc::IP_PMTUDISC_PROBE,
+        Fragmentation::Allowed => allowed,
+        Fragmentation::Forbidden => forbidden,
     };
     let length = u32::try_from(size_of_val(&value)).unwrap_or_default();
     // SAFETY: the option's value is the int behind the pointer, whose size is given; the descriptor is open.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            (&raw const value).cast(),
-            length,
-        )
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn parse(packet: &[u8], identifier: u16) -> Option<Message> {
-    let (header, icmp) = split(packet)?;
-    let (kind, echo) = match icmp.icmp_type() {
-        Icmpv4Type::EchoReply(echo) => (Kind::Reply, echo),
-        Icmpv4Type::TimeExceeded(_) => (Kind::TimeExceeded, asked(icmp.payload())?),
-        Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::FragmentationNeeded {
-            next_hop_mtu,
-        }) => (Kind::FragmentationNeeded { mtu: next_hop_mtu }, asked(icmp.payload())?),
-        Icmpv4Type::DestinationUnreachable(reason) => {
-            (Kind::Unreachable { code: reason.code_u8() }, asked(icmp.payload())?)
-        }
-        _ => return None,
-    };
-    (echo.id == identifier).then_some(Message { sequence: echo.seq, from: header.source_addr(), kind })
-}
-
-/// The echo request that an ICMP error quotes.
-fn asked(quoted: &[u8]) -> Option<IcmpEchoHeader> {
-    match split(quoted)?.1.icmp_type() {
-        Icmpv4Type::EchoRequest(echo) => Some(echo),
-        _ => None,
-    }
-}
-
-fn split(packet: &[u8]) -> Option<(Ipv4HeaderSlice<'_>, Icmpv4Slice<'_>)> {
-    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
-    let rest = packet.get(header.slice().len()..)?;
-    Some((header, Icmpv4Slice::from_slice(rest).ok()?))
 }

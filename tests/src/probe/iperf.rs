@@ -4,7 +4,7 @@ use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{command, lab::Endpoint, process::Background, wait};
+use crate::{command, family::Family, lab::Endpoint, process::Background, wait};
 
 const PORT: u16 = 5201;
 
@@ -21,7 +21,7 @@ pub struct Throughput {
     pub longest_stall: Duration,
 }
 
-/// Sends over one TCP connection for this many seconds.
+/// Sends over one TCP connection for this many seconds, by the family of the receiver's (first) address.
 ///
 /// # Errors
 /// If iperf3 fails, the connection does, or either hangs for 10 seconds.
@@ -32,7 +32,7 @@ pub fn throughput(from: &dyn Endpoint, to: &dyn Endpoint, seconds: u8) -> Result
     let mut server = to.netns().command("iperf3");
     server.args(["--server", "--one-off", "--port", &port, "--bind", &address]);
     let mut server = Background::spawn(server.stdin(Stdio::null()).stdout(Stdio::null()))?;
-    wait_until_listening(server.pid()).with_context(what)?;
+    wait_until_listening(server.pid(), Family::of(to.address())).with_context(what)?;
     let mut client = from.netns().command("timeout");
     client.arg((u32::from(seconds) + 10).to_string());
     client.args(["iperf3", "--client", &address, "--port", &port, "--time", &seconds.to_string()]);
@@ -43,10 +43,11 @@ pub fn throughput(from: &dyn Endpoint, to: &dyn Endpoint, seconds: u8) -> Result
 }
 
 /// The server is ready when its port is in the namespace's table of listening sockets.
-fn wait_until_listening(pid: u32) -> Result<()> {
+fn wait_until_listening(pid: u32, family: Family) -> Result<()> {
     let (port, listening) = (format!(":{PORT:04X}"), "0A");
+    let table = if family == Family::V6 { "tcp6" } else { "tcp" };
     wait::until("iperf3 to listen", Duration::from_secs(3), || {
-        let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+        let sockets = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
         Ok(sockets.lines().any(|line| {
             let mut fields = line.split_whitespace().skip(1);
             fields.next().is_some_and(|local| local.ends_with(&port)) && fields.nth(1) == Some(listening)

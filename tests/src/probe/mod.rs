@@ -5,8 +5,10 @@ mod icmp;
 mod iperf;
 mod ping;
 mod series;
+mod tracepath;
 
 pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, udp};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
 pub use series::{Series, SeriesReport};
+pub use tracepath::{PathTrace, tracepath};

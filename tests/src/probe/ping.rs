@@ -1,22 +1,22 @@
 //! One echo request and its answer, with the size, DF flag, TTL and source that a story asks for.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 
-use super::icmp::{HEADERS, IcmpSocket, Kind, Options};
-use crate::{lab::Endpoint, netns::Netns};
+use super::icmp::{ECHO_HEADER, IcmpSocket, Kind, Options};
+use crate::{family::Family, lab::Endpoint, netns::Netns};
 
 /// Whether routers may fragment the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fragmentation {
-    /// DF is clear.
+    /// DF is clear; in IPv6, the sender itself may fragment.
     Allowed,
-    /// DF is set, and what was learned of the path MTU before is ignored.
+    /// DF is set, the sender itself does not fragment, and what was learned of the path MTU before is ignored.
     Forbidden,
 }
 
@@ -28,24 +28,24 @@ pub enum Answer {
         /// Time from the request to it.
         rtt: Duration,
     },
-    /// A router says that the packet is too big (ICMP type 3 code 4).
+    /// A router says that the packet is too big (ICMP type 3 code 4, ICMPv6 type 2).
     FragmentationNeeded {
         /// Who says it.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// The MTU it names, in bytes.
         mtu: u16,
     },
     /// The sender's own interface is too small for the packet.
     TooBigHere,
-    /// The TTL ended on the way (ICMP type 11).
+    /// The TTL or hop limit ended on the way (ICMP type 11, ICMPv6 type 3).
     TimeExceeded {
         /// Where.
-        from: Ipv4Addr,
+        from: IpAddr,
     },
-    /// The destination cannot be reached (ICMP type 3, other codes).
+    /// The destination cannot be reached (ICMP type 3, other codes; ICMPv6 type 1).
     Unreachable {
         /// Who says it.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// ICMP code.
         code: u8,
     },
@@ -56,26 +56,28 @@ pub enum Answer {
 /// An echo request to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Ping {
-    to: Ipv4Addr,
+    to: IpAddr,
     size: u16,
     timeout: Duration,
     options: Options,
 }
 
 impl Ping {
-    /// A request of 84 bytes as `ping` sends it, DF clear, answered within a second.
+    /// A request with 56 bytes of payload as `ping` sends it (84 bytes in IPv4, 104 in IPv6), DF clear,
+    /// answered within a second.
     ///
     /// # Errors
-    /// If the address is not IPv4.
+    /// Never.
     pub fn to(address: IpAddr) -> Result<Self> {
         let options = Options { source: None, fragmentation: Fragmentation::Allowed, ttl: None };
-        Ok(Self { to: v4(address)?, size: 84, timeout: Duration::from_secs(1), options })
+        let size = usual_size(Family::of(address));
+        Ok(Self { to: address, size, timeout: Duration::from_secs(1), options })
     }
 
-    /// With an IP packet of this many bytes, header included (28 at least).
+    /// With an IP packet of this many bytes, headers included (28 at least, in IPv6 48).
     #[must_use]
     pub fn size(self, size: u16) -> Self {
-        Self { size: size.max(HEADERS), ..self }
+        Self { size: size.max(Family::of(self.to).header() + ECHO_HEADER), ..self }
     }
 
     /// With the DF flag set or clear.
@@ -85,7 +87,7 @@ impl Ping {
         self
     }
 
-    /// With this TTL.
+    /// With this TTL or hop limit.
     #[must_use]
     pub fn ttl(mut self, ttl: u8) -> Self {
         self.options.ttl = Some(ttl);
@@ -94,8 +96,8 @@ impl Ping {
 
     /// From this address, which the sender must have.
     #[must_use]
-    pub fn from(mut self, source: Ipv4Addr) -> Self {
-        self.options.source = Some(source);
+    pub fn from(mut self, source: impl Into<IpAddr>) -> Self {
+        self.options.source = Some(source.into());
         self
     }
 
@@ -110,7 +112,7 @@ impl Ping {
     /// # Errors
     /// If it cannot be sent for another reason than its size.
     pub fn send(&self, netns: &Netns) -> Result<Answer> {
-        let socket = IcmpSocket::open(netns, self.options)?;
+        let socket = IcmpSocket::open(netns, Family::of(self.to), self.options)?;
         let start = Instant::now();
         match socket.send(self.to, 1, self.size) {
             Ok(()) => {}
@@ -140,16 +142,16 @@ impl Ping {
     }
 }
 
-/// The routers on the way to an address, by the TTLs of echo requests; the last is the address itself.
+/// The routers on the way to an address, by the TTLs or hop limits of echo requests; the last is the address itself.
 ///
 /// # Errors
 /// If the way ends in silence, or is longer than 8 hops.
-pub fn traceroute(from: &dyn Endpoint, to: IpAddr) -> Result<Vec<Ipv4Addr>> {
+pub fn traceroute(from: &dyn Endpoint, to: IpAddr) -> Result<Vec<IpAddr>> {
     let mut hops = Vec::new();
     for ttl in 1..=8 {
         match Ping::to(to)?.ttl(ttl).send(from.netns())? {
             Answer::Reply { .. } => {
-                hops.push(v4(to)?);
+                hops.push(to);
                 return Ok(hops);
             }
             Answer::TimeExceeded { from } => hops.push(from),
@@ -160,9 +162,7 @@ pub fn traceroute(from: &dyn Endpoint, to: IpAddr) -> Result<Vec<Ipv4Addr>> {
     Ok(hops)
 }
 
-pub(super) fn v4(address: IpAddr) -> Result<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(address) => bail!("{address} is no IPv4 address; these probes are for IPv4"),
-    }
+/// Bytes of an echo request as `ping` sends it.
+pub(super) const fn usual_size(family: Family) -> u16 {
+    family.header() + ECHO_HEADER + 56
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,9 +17,9 @@ use anyhow::{Result, anyhow};
 use super::{
     Fragmentation,
     icmp::{IcmpSocket, Kind, Options},
-    ping::v4,
+    ping::usual_size,
 };
-use crate::lab::Endpoint;
+use crate::{family::Family, lab::Endpoint};
 
 /// How long the last answers are waited for.
 const GRACE: Duration = Duration::from_millis(500);
@@ -41,13 +41,12 @@ impl Series {
     /// # Errors
     /// If the socket cannot be opened.
     pub fn start(from: &dyn Endpoint, to: IpAddr) -> Result<Self> {
-        let address = v4(to)?;
         let options = Options { source: None, fragmentation: Fragmentation::Allowed, ttl: None };
-        let socket = IcmpSocket::open(from.netns(), options)?;
+        let socket = IcmpSocket::open(from.netns(), Family::of(to), options)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let interval = Duration::from_secs(1) / Self::RATE;
-        let thread = thread::spawn(move || run(&socket, address, interval, &stopped));
+        let thread = thread::spawn(move || run(&socket, to, interval, &stopped));
         Ok(Self { what: format!("{} to {to}", from.name()), stop, thread: Some(thread) })
     }
 
@@ -73,14 +72,14 @@ impl Drop for Series {
     }
 }
 
-fn run(socket: &IcmpSocket, to: Ipv4Addr, interval: Duration, stop: &AtomicBool) -> io::Result<Vec<Packet>> {
+fn run(socket: &IcmpSocket, to: IpAddr, interval: Duration, stop: &AtomicBool) -> io::Result<Vec<Packet>> {
     let mut packets: Vec<Packet> = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         if Instant::now() >= next {
             let sequence = u16::try_from(packets.len()).map_err(io::Error::other)?;
             packets.push(Packet { sent: Instant::now(), answers: Vec::new(), error: None });
-            if let Err(error) = socket.send(to, sequence, 84) {
+            if let Err(error) = socket.send(to, sequence, usual_size(Family::of(to))) {
                 packets[usize::from(sequence)].error = Some(error.to_string());
             }
             next += interval;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
-use node_ebpf_common::map_name;
+use node_ebpf_common::{LAYOUT_VERSION, map_name};
 use tests::{
     agent::{Agents, binary},
     capture::{Capture, IpHeader, Keep, Packet},
@@ -24,7 +24,7 @@ pub fn topology(lab: &Lab) -> String {
             "node {} {} (gateway {}), pods of {}: {}",
             node.name(),
             node.address(),
-            node.subnet().gateway,
+            node.subnet().gateway(),
             node.pod_prefix(),
             pods.join(", ")
         )
@@ -99,7 +99,7 @@ pub fn counters(agents: &Agents) -> Result<String> {
 
 /// The routes map of a1 in the kernel, and the same as the agent explains it.
 pub fn trie(lab: &Lab, agents: &Agents) -> Result<String> {
-    let pin = lab.node("a1")?.bpffs().join("podroute/v1").join(map_name::ROUTES_V4);
+    let pin = lab.node("a1")?.bpffs().join(format!("podroute/v{LAYOUT_VERSION}")).join(map_name::ROUTES_V4);
     let dump = command::output(Command::new("bpftool").args(["map", "dump", "pinned"]).arg(&pin))?;
     ensure!(dump.contains("10"), "the trie of a1 is empty");
     let routes = agents.get("a1")?.cli(&["routes"])?;
