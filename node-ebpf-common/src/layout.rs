@@ -10,6 +10,9 @@ pub const MAX_NEXT_HOPS: u32 = 16_384;
 /// Local pods' interfaces.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 
+/// Uplinks that the XDP program knows.
+pub const MAX_UPLINKS: u32 = 64;
+
 /// Flows of each address family that netfilter translates (Services). The least recently used goes first.
 pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
 
@@ -43,7 +46,22 @@ pub mod map_name {
     /// IPv6 flows, likewise.
     pub const TRANSLATED_V6: &str = "TRANSLATED_V6";
 
+    /// Hash of interface index → [`crate::Uplink`]: where the XDP program runs.
+    pub const UPLINKS: &str = "UPLINKS";
+    /// Device map of interface index → the same: the uplinks that the XDP program may send out through.
+    pub const DEVICES: &str = "DEVICES";
+
     /// Every map that is pinned.
-    pub const ALL: [&str; 8] =
-        [ROUTES_V4, ROUTES_V6, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS, TRANSLATED_V4, TRANSLATED_V6];
+    pub const ALL: [&str; 10] = [
+        ROUTES_V4,
+        ROUTES_V6,
+        NEXT_HOPS,
+        ENDPOINTS,
+        SETTINGS,
+        COUNTERS,
+        TRANSLATED_V4,
+        TRANSLATED_V6,
+        UPLINKS,
+        DEVICES,
+    ];
 }

@@ -8,18 +8,26 @@
 
 mod bpf {
     pub mod act;
+    pub mod frame;
     pub mod maps;
     pub mod skb;
+    pub mod xdp;
 }
 
-use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::TC_ACT_UNSPEC,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use aya_log_ebpf::{log, macro_support::Level};
 use bpf::{
     act::{self, Done},
+    frame::Frame,
     maps,
     skb::Skb,
 };
-use node_ebpf::Outcome;
+use node_ebpf::{Outcome, Packet as _};
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
 
 /// tc ingress at the host side of a pod's veth.
@@ -70,9 +78,20 @@ pub fn to_pod(ctx: TcContext) -> i32 {
     verdict
 }
 
+/// XDP at an uplink, also for frames in more than one buffer (jumbo frames).
+#[xdp(frags)]
+pub fn xdp(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(ctx.ctx);
+    let length = frame.len();
+    let mut done = Done::UNREAD;
+    let verdict = bpf::xdp::from_uplink(&frame, &mut done);
+    finish(&ctx, Hook::Xdp, length, &done);
+    verdict
+}
+
 /// Counts the outcome and logs it (code that exists only in programs loaded with that log level).
 #[inline(always)]
-fn finish(ctx: &TcContext, hook: Hook, length: u32, done: &Done) {
+fn finish(ctx: &impl EbpfContext, hook: Hook, length: u32, done: &Done) {
     maps::count(hook, done.outcome, length);
     if done.outcome != Outcome::StackOtherProtocol {
         // Numbers, which the agent turns into names: with strings of many lengths the verifier would have

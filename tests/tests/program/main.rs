@@ -9,3 +9,5 @@ mod from_uplink;
 mod packet;
 mod rig;
 mod to_uplink;
+mod xdp;
+mod xdp_transit;

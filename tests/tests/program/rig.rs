@@ -4,11 +4,11 @@ use std::{env, fs, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
-    programs::SchedClassifier,
+    maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    programs::{SchedClassifier, Xdp},
 };
 use node_ebpf_common::{
-    Address, Counter, Endpoint, Hook, NextHop, NextHopKind, Outcome, Route, Settings, SourceCheck,
+    Address, Counter, Endpoint, Hook, NextHop, NextHopKind, Outcome, Route, Settings, SourceCheck, Uplink,
     counter_index, map_name,
 };
 
@@ -52,6 +52,12 @@ pub const HOST_SIDE_MAC: [u8; 6] = [0xee; 6];
 const LOOPBACK: u32 = 1;
 const LOCAL_POD_INTERFACE: u32 = 5;
 const UPLINK: u32 = 3;
+/// Index of the next hop of `LOCAL_POD`.
+pub const LOCAL_NEXT_HOP: u32 = 4;
+/// Index of the next hop of `DIRECT_NODE`.
+pub const DIRECT_NEXT_HOP: u32 = 5;
+/// Index of the next hop of `IPIP_NODE`.
+pub const IPIP_NEXT_HOP: u32 = 6;
 const BROKEN_NEXT_HOP: u32 = 99;
 
 /// What a run gave.
@@ -103,19 +109,32 @@ impl Rig {
 
     /// Loads the object with log messages up to this level (`aya_log_common::Level`).
     pub fn with_log_level(level: u8) -> Self {
+        Self::load(level, 0)
+    }
+
+    /// Loads the object with the XDP program as for the mode `decap`.
+    pub fn with_decap() -> Self {
+        Self::load(0, 1)
+    }
+
+    fn load(level: u8, decap: u8) -> Self {
         // Nothing in the object is relocated against the kernel's types, so those need not be read.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global("AYA_LOG_LEVEL", &level, true)
+            .override_global("XDP_DECAP", &decap, true)
             .load(&object())
             .unwrap_or_else(|error| {
                 panic!("cannot load the BPF object (root? `sudo cargo xtask test`): {error:#?}")
             });
-        for hook in Hook::ALL {
+        for hook in Hook::CLASSIFIERS {
             let program: &mut SchedClassifier =
                 ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier");
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
+        let program: &mut Xdp =
+            ebpf.program_mut(Hook::Xdp.program()).expect("program").try_into().expect("an XDP program");
+        program.load().unwrap_or_else(|error| panic!("verifier: xdp: {error:#?}"));
         let mut rig = Self { ebpf };
         rig.fill();
         rig
@@ -142,20 +161,23 @@ impl Rig {
         self.set_next_hop(2, hop(NextHopKind::Unassigned, 0, none, none, 65_535));
         self.set_next_hop(3, hop(NextHopKind::LocalPod, LOOPBACK, none, none, 1_500));
         let local = hop(NextHopKind::LocalPod, LOCAL_POD_INTERFACE, none, none, 1_500);
-        self.set_next_hop(4, NextHop { mac_destination: LOCAL_POD_MAC, mac_source: HOST_SIDE_MAC, ..local });
-        self.set_next_hop(5, hop(NextHopKind::Direct, UPLINK, DIRECT_NODE, DIRECT_NODE, 1_500));
-        self.set_next_hop(6, hop(NextHopKind::Ipip, UPLINK, GATEWAY, IPIP_NODE, 1_480));
+        self.set_next_hop(
+            LOCAL_NEXT_HOP,
+            NextHop { mac_destination: LOCAL_POD_MAC, mac_source: HOST_SIDE_MAC, ..local },
+        );
+        self.set_next_hop(DIRECT_NEXT_HOP, hop(NextHopKind::Direct, UPLINK, DIRECT_NODE, DIRECT_NODE, 1_500));
+        self.set_next_hop(IPIP_NEXT_HOP, hop(NextHopKind::Ipip, UPLINK, GATEWAY, IPIP_NODE, 1_480));
         for (address, length, next_hop, flags) in [
             (NODE, 32, 1, 0),
             (HOST, 32, 1, 0),
             ([10, 244, 1, 0], 24, 2, 0),
             (POD, 32, 3, 0),
             (POD_SECOND, 32, 3, 0),
-            (LOCAL_POD, 32, 4, 0),
-            ([10, 244, 2, 0], 24, 5, 0),
-            (DIRECT_NODE, 32, 5, Route::NODE_ADDRESS),
-            ([10, 244, 3, 0], 24, 6, 0),
-            (IPIP_NODE, 32, 6, Route::NODE_ADDRESS),
+            (LOCAL_POD, 32, LOCAL_NEXT_HOP, 0),
+            ([10, 244, 2, 0], 24, DIRECT_NEXT_HOP, 0),
+            (DIRECT_NODE, 32, DIRECT_NEXT_HOP, Route::NODE_ADDRESS),
+            ([10, 244, 3, 0], 24, IPIP_NEXT_HOP, 0),
+            (IPIP_NODE, 32, IPIP_NEXT_HOP, Route::NODE_ADDRESS),
             ([10, 244, 9, 0], 24, BROKEN_NEXT_HOP, 0),
         ] {
             self.set_route(address, length, Route { next_hop, flags });
@@ -179,6 +201,22 @@ impl Rig {
             .expect("route");
     }
 
+    /// Writes an IPv6 route.
+    pub fn set_route_v6(&mut self, address: [u8; 16], length: u32, next_hop: u32) {
+        LpmTrie::<_, [u8; 16], Route>::try_from(self.ebpf.map_mut(map_name::ROUTES_V6).expect("map"))
+            .expect("trie")
+            .insert(&Key::new(length, address), Route { next_hop, flags: 0 }, 0)
+            .expect("route");
+    }
+
+    /// Reads a next-hop object.
+    pub fn next_hop(&mut self, index: u32) -> NextHop {
+        Array::<_, NextHop>::try_from(self.ebpf.map_mut(map_name::NEXT_HOPS).expect("map"))
+            .expect("array")
+            .get(&index, 0)
+            .expect("next hop")
+    }
+
     /// Sets which sources the pod may send from.
     pub fn set_source_check(&mut self, check: SourceCheck) {
         let endpoint =
@@ -192,6 +230,35 @@ impl Rig {
     /// The loaded program.
     pub fn program(&mut self, hook: Hook) -> &mut SchedClassifier {
         self.ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier")
+    }
+
+    /// The loaded XDP program.
+    pub fn xdp(&mut self) -> &mut Xdp {
+        self.ebpf.program_mut(Hook::Xdp.program()).expect("program").try_into().expect("an XDP program")
+    }
+
+    /// Tells the XDP program of an uplink.
+    pub fn set_uplink(&mut self, interface: u32, uplink: Uplink) {
+        HashMap::<_, u32, Uplink>::try_from(self.ebpf.map_mut(map_name::UPLINKS).expect("map"))
+            .expect("hash")
+            .insert(interface, uplink, 0)
+            .expect("uplink");
+    }
+
+    /// Lets the XDP program send out through an interface.
+    pub fn set_device(&mut self, interface: u32) {
+        DevMapHash::try_from(self.ebpf.map_mut(map_name::DEVICES).expect("map"))
+            .expect("device map")
+            .insert(interface, interface, None, 0)
+            .expect("device");
+    }
+
+    /// Takes that back.
+    pub fn remove_device(&mut self, interface: u32) {
+        DevMapHash::try_from(self.ebpf.map_mut(map_name::DEVICES).expect("map"))
+            .expect("device map")
+            .remove(interface)
+            .expect("device");
     }
 
     fn counter(&self, hook: Hook, outcome: Outcome) -> Counter {
@@ -211,19 +278,36 @@ impl Rig {
 
     /// Runs a program once in a context.
     pub fn run_with(&mut self, hook: Hook, packet: &[u8], context: Context) -> Run {
-        let before: Vec<Counter> = Outcome::ALL.iter().map(|&outcome| self.counter(hook, outcome)).collect();
         let (mut data, mut context_out) = (vec![0; packet.len() + 64], vec![0; CONTEXT_LENGTH]);
-        let result = self
-            .program(hook)
-            .test_run(TestRunOptions {
-                data_in: Some(packet),
-                data_out: Some(&mut data),
-                ctx_in: Some(&context.bytes()),
-                ctx_out: Some(&mut context_out),
-                ..TestRunOptions::default()
-            })
-            .expect("test run");
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut data),
+            ctx_in: Some(&context.bytes()),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::default()
+        };
+        let (result, outcome, counter) =
+            self.counted(hook, |rig| rig.program(hook).test_run(options).expect("test run"));
         data.truncate(result.data_size_out as usize);
+        let mark = u32::from_ne_bytes(context_out[8..12].try_into().expect("4 bytes"));
+        Run { verdict: result.return_value, data, outcome, counter, mark }
+    }
+
+    /// Runs the XDP program once, on a frame that comes in on the loopback.
+    pub fn run_xdp(&mut self, packet: &[u8]) -> Run {
+        let mut data = vec![0; packet.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(packet), data_out: Some(&mut data), ..TestRunOptions::default() };
+        let (result, outcome, counter) =
+            self.counted(Hook::Xdp, |rig| rig.xdp().test_run(options).expect("test run"));
+        data.truncate(result.data_size_out as usize);
+        Run { verdict: result.return_value, data, outcome, counter, mark: 0 }
+    }
+
+    /// Makes one run of a hook's program and finds the one counter that moved.
+    fn counted<R>(&mut self, hook: Hook, run: impl FnOnce(&mut Self) -> R) -> (R, Outcome, Counter) {
+        let before: Vec<Counter> = Outcome::ALL.iter().map(|&outcome| self.counter(hook, outcome)).collect();
+        let result = run(self);
         let moved: Vec<(Outcome, Counter)> = Outcome::ALL
             .iter()
             .zip(before)
@@ -238,8 +322,7 @@ impl Rig {
         let [(outcome, counter)] = moved[..] else {
             panic!("a packet must be counted under exactly one outcome, not {moved:?}")
         };
-        let mark = u32::from_ne_bytes(context_out[8..12].try_into().expect("4 bytes"));
-        Run { verdict: result.return_value, data, outcome, counter, mark }
+        (result, outcome, counter)
     }
 
     /// Runs a program that counts nothing.
