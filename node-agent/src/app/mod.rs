@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::{
     api,
-    config::Config,
+    config::{Config, XdpMode},
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostWatch},
     model::{HostView, SourceEvent, SourceId, SourceUpdate},
@@ -69,7 +69,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let log = log::start(&config.log)?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
-    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log)?;
+    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let watch = HostWatch::subscribe()?;
     info!(
         "agent of node {} starts: state {}, pins in {}, programs attached by {}",
@@ -164,8 +164,11 @@ impl App {
             }
         }
         self.selection = select(&self.table, &self.config.node);
-        let settings =
-            ResolveSettings { uplinks: self.config.uplinks.clone(), source_check: self.config.source_check };
+        let settings = ResolveSettings {
+            uplinks: self.config.uplinks.clone(),
+            source_check: self.config.source_check,
+            xdp: self.config.xdp != XdpMode::Off,
+        };
         self.resolved = resolve(&self.selection, &self.view, &settings);
         self.settled = self.table.ready();
         if self.settled {
@@ -185,7 +188,8 @@ impl App {
     fn problems(&self) -> BTreeSet<String> {
         let found = self.selection.problems.iter().chain(&self.resolved.problems);
         let conflicts = &self.reconciler.report().conflicts;
-        found.map(ToString::to_string).chain(conflicts.iter().cloned()).collect()
+        let shortfalls = self.reconciler.datapath.problems();
+        found.map(ToString::to_string).chain(conflicts.iter().cloned()).chain(shortfalls).collect()
     }
 
     /// Logs each problem once when it comes and once when it goes.

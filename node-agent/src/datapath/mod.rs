@@ -14,6 +14,7 @@ pub mod memory;
 mod pins;
 mod program_set;
 mod route_map;
+mod xdp;
 
 use std::{
     net::IpAddr,
@@ -27,9 +28,10 @@ use node_ebpf_common::{Counter, Hook, NextHop, Route};
 pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
+use xdp::Shortfalls;
 
 use crate::{
-    config::{AttachMethod, ProgramLog},
+    config::{AttachMethod, ProgramLog, XdpMode},
     reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
 };
 
@@ -53,6 +55,7 @@ pub struct BpfDatapath {
     pins: Pins,
     method: Method,
     programs: ProgramSet,
+    shortfalls: Shortfalls,
     log: ProgramLog,
     log_reader: Option<JoinHandle<()>>,
 }
@@ -63,12 +66,18 @@ impl BpfDatapath {
     ///
     /// # Errors
     /// No bpffs, a foreign map, or a kernel that refuses.
-    pub fn open(bpffs: &Path, attach: AttachMethod, log: ProgramLog) -> Result<Self, DatapathError> {
+    pub fn open(
+        bpffs: &Path,
+        attach: AttachMethod,
+        log: ProgramLog,
+        xdp: XdpMode,
+    ) -> Result<Self, DatapathError> {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
-        let programs = ProgramSet::load(&pins, log)?;
-        let mut datapath = Self { pins, method: Method::choose(attach), programs, log, log_reader: None };
+        let programs = ProgramSet::load(&pins, log, xdp)?;
+        let (method, shortfalls) = (Method::choose(attach), Shortfalls::default());
+        let mut datapath = Self { pins, method, programs, shortfalls, log, log_reader: None };
         datapath.read_log();
         Ok(datapath)
     }
@@ -79,7 +88,7 @@ impl BpfDatapath {
     /// # Errors
     /// The kernel refuses; the old ones stay.
     pub fn set_log(&mut self, log: ProgramLog) -> Result<(), DatapathError> {
-        self.programs = ProgramSet::load(&self.pins, log)?;
+        self.programs = ProgramSet::load(&self.pins, log, self.programs.xdp_mode())?;
         self.log = log;
         self.read_log();
         Ok(())
@@ -95,6 +104,21 @@ impl BpfDatapath {
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// How a program of this hook is attached at this interface; none if it is not, because tc does its work.
+    #[must_use]
+    pub fn method_at(&self, point: AttachmentPoint) -> Option<String> {
+        match point.hook {
+            Hook::Xdp if self.shortfalls.is_refused(point.link) => None,
+            Hook::Xdp => Some(format!("native, {}", self.programs.xdp_mode().label())),
+            _ => Some(self.method.label().to_owned()),
+        }
+    }
+
+    /// What does not work as configured although nothing has failed.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.shortfalls.texts()
     }
 
     /// The kernel's number of the current program of a hook.
@@ -135,7 +159,8 @@ impl BpfDatapath {
 
 impl Datapath for BpfDatapath {
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
-        let attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        self.shortfalls.review(&mut self.programs, &mut attachments)?;
         let mut maps = self.maps();
         Ok(ObservedDatapath {
             next_hops: maps.used_next_hops()?,
@@ -153,7 +178,13 @@ impl Datapath for BpfDatapath {
             MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
             MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
             MapChange::SetRoute { prefix, route } => self.maps().set_route(*prefix, *route),
+            MapChange::Attach(at) if at.hook == Hook::Xdp => {
+                self.shortfalls.attach(&mut self.programs, &self.pins, at)
+            }
             MapChange::Attach(at) => attach::attach(&mut self.programs, &self.pins, at, self.method),
+            MapChange::Detach(point) if point.hook == Hook::Xdp => {
+                self.shortfalls.detach(&mut self.programs, &self.pins, point.link)
+            }
             MapChange::Detach(point) => attach::detach(&self.pins, *point),
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
             MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
@@ -180,7 +211,7 @@ pub fn leftovers(bpffs: &Path) -> Result<Leftovers, DatapathError> {
     let pins = Pins::new(bpffs);
     let attached = attach::Attached::observe(&pins)?;
     let mut attachments: Vec<AttachmentPoint> =
-        attached.tcx.keys().chain(attached.clsact.keys()).copied().collect();
+        attached.links.keys().chain(attached.clsact.keys()).copied().collect();
     attachments.sort_unstable();
     attachments.dedup();
     let links = pins.links();

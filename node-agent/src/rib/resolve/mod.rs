@@ -32,6 +32,8 @@ pub struct ResolveSettings {
     pub uplinks: Vec<String>,
     /// Which source addresses local pods may send from.
     pub source_check: SourceCheck,
+    /// Whether uplinks get the XDP program.
+    pub xdp: bool,
 }
 
 /// How a next-hop object is reached, for people; the numbers are in [`NextHop`].
@@ -248,7 +250,7 @@ impl Resolver<'_> {
             datapath: WantedDatapath {
                 endpoints: pods.iter().map(|pod| (pod.link, pod.endpoint)).collect(),
                 settings,
-                attachments: attachments(pods, uplinks),
+                attachments: attachments(pods, uplinks, self.settings.xdp),
                 ..datapath
             },
             host: WantedHost {
@@ -265,7 +267,7 @@ impl Resolver<'_> {
     }
 }
 
-fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> BTreeSet<Attachment> {
+fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>, xdp: bool) -> BTreeSet<Attachment> {
     let attachment =
         |link: u32, interface: &str, hook| Attachment { link, interface: interface.to_owned(), hook };
     let at_pods = pods
@@ -274,7 +276,9 @@ fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> BTreeSet<A
     let at_uplinks = uplinks.iter().flat_map(|(link, interface)| {
         [Hook::FromUplink, Hook::ToUplink].map(|hook| attachment(*link, interface, hook))
     });
-    at_pods.chain(at_uplinks).collect()
+    let before_uplinks =
+        uplinks.iter().filter(|_| xdp).map(|(link, interface)| attachment(*link, interface, Hook::Xdp));
+    at_pods.chain(at_uplinks).chain(before_uplinks).collect()
 }
 
 #[cfg(test)]
