@@ -23,6 +23,8 @@ pub struct Settings {
     pub pod_mtu: Option<&'static str>,
     /// `xdp`: `off`, `transit` or `decap`.
     pub xdp: Option<&'static str>,
+    /// `audit-interval`.
+    pub audit_interval: Option<&'static str>,
 }
 
 impl Settings {
@@ -47,6 +49,7 @@ impl Settings {
             ("program-log", self.program_log),
             ("masquerade", self.masquerade),
             ("xdp", self.xdp),
+            ("audit-interval", self.audit_interval),
         ];
         for (key, value) in choices {
             if let Some(value) = value {
