@@ -1,14 +1,17 @@
 //! A gateway between two subnets that forwards other nodes' packets in its drivers, past the stack.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use node_ebpf_common::{Hook, Outcome};
 use tests::{
     Failure,
     agent::{Agent, Counters, Settings},
     lab::{Endpoint, Gateway, Lab, Topology},
-    probe::{self, Ping},
+    probe::{self, Answer, Ping},
     state::{Encapsulation, State},
-    story,
+    story, wait,
 };
 
 const MODE: Encapsulation = Encapsulation::CrossSubnet;
@@ -103,6 +106,56 @@ fn encapsulated_packets_and_the_nodes_own_are_forwarded_past_the_stack() -> Resu
         println!("{throughput:?}");
         ensure!(throughput.bytes > 10_000_000, "{throughput:?}");
         Ok(())
+    })
+}
+
+#[test]
+fn jumbo_frames_are_forwarded_past_the_stack_where_the_driver_sends_them() -> Result<(), Failure> {
+    story(Topology::two_subnets().with_pod_mtu(8_900), |lab, _| {
+        lab.set_uplink_mtu(9_000)?;
+        lab.route_plainly()?;
+        let scene = Scene::of(lab)?;
+        let (from, to) = (lab.pod("a1-0")?, lab.pod("b1-0")?);
+        let ping = Ping::to(to.address())?.size(8_800);
+        ping.expect_reply(from)?;
+        let (counted, forwarded) = scene.counted(|| ping.expect_reply(from).map(drop))?;
+        ensure!(
+            counted.packets(Hook::Xdp, Outcome::Transit) == 2 && forwarded == 0,
+            "{forwarded}\n{counted}"
+        );
+        Ok(())
+    })
+}
+
+/// Nobody tells the kernel that what XDP sends does not arrive: the agent makes it ask.
+#[test]
+fn a_neighbour_with_another_address_is_noticed() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, _| {
+        lab.route_plainly()?;
+        let mut scene = Scene::of(lab)?;
+        scene.agent.kill(Signal::SIGTERM)?;
+        let settings =
+            Settings { xdp: Some("transit"), audit_interval: Some("500ms"), ..Settings::default() };
+        scene.agent.configure(&settings)?;
+        scene.agent.restart()?;
+        // Minutes, at the usual pace.
+        for (name, value) in
+            [("base_reachable_time_ms", "500"), ("delay_first_probe_time", "1"), ("retrans_time_ms", "100")]
+        {
+            lab.router().set_sysctl(&format!("net.ipv4.neigh.net-b.{name}"), value)?;
+        }
+        let (from, to, node) = (lab.pod("a1-0")?, lab.pod("b1-0")?, lab.node("b1")?);
+        Ping::to(to.address())?.expect_reply(from)?;
+        scene.expect_past_the_stack(from, to)?;
+        node.netns().ip("link set eth0 address 02:00:00:00:00:99")?;
+        let ping = Ping::to(to.address())?.timeout(Duration::from_millis(100));
+        let lost = ping.send(from.netns())?;
+        ensure!(!matches!(lost, Answer::Reply { .. }), "the change has been noticed without help");
+        let after = wait::until("the new address to be found", Duration::from_secs(10), || {
+            Ok(matches!(ping.send(from.netns())?, Answer::Reply { .. }))
+        })?;
+        println!("found after {after:?}");
+        scene.expect_past_the_stack(from, to)
     })
 }
 

@@ -29,9 +29,9 @@ use crate::{
     config::{Config, XdpMode},
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostWatch},
-    model::{HostView, SourceEvent, SourceId, SourceUpdate},
+    model::{HostView, NextHopKey, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
-    rib::{ResolveSettings, Resolved, Selection, Table, resolve, select},
+    rib::{ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
     source,
 };
 
@@ -179,8 +179,21 @@ impl App {
         }
         let pass = Pass { allow_delete: self.settled, audit };
         self.reconciler.pass(&self.resolved.wanted, &self.view, pass).await;
+        if audit && self.config.xdp != XdpMode::Off {
+            self.confirm_neighbours().await;
+        }
         if let Some(retry) = self.reconciler.report().retry_after() {
             self.due = self.due.min(Instant::now() + retry);
+        }
+    }
+
+    /// Keeps the neighbours fresh to which XDP sends past the stack.
+    async fn confirm_neighbours(&self) {
+        let next_hops = &self.resolved.wanted.datapath.next_hops;
+        let remote = next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_)));
+        let used = remote.filter_map(|(_, hop)| Some((hop.interface, address_of(hop.gateway)?))).collect();
+        if let Err(error) = self.host.confirm_neighbours(&used).await {
+            warn!("neighbours that XDP sends to are not confirmed: {error}");
         }
     }
 
