@@ -93,6 +93,25 @@ fn decap_takes_outer_headers_off_before_gro() -> Result<(), Failure> {
     })
 }
 
+/// Frames in more than one buffer, which older kernels' programs do not take.
+#[test]
+fn jumbo_frames_are_decapsulated_too() -> Result<(), Failure> {
+    story(Topology::two_subnets().with_pod_mtu(8_900), |lab, agents| {
+        lab.set_uplink_mtu(9_000)?;
+        agents.start(lab, &with_xdp("decap"), &State::of(lab, MODE))?;
+        let (from, to) = (lab.pod("b1-0")?, lab.pod("a1-0")?);
+        let agent = agents.get("a1")?;
+        ensure!(agent.problems()?.is_empty(), "{:?}", agent.problems()?);
+        let ping = Ping::to(to.address())?.size(8_800);
+        ping.expect_reply(from)?;
+        let counted = counted(agent, || ping.expect_reply(from).map(drop))?;
+        ensure!(counted.packets(Hook::Xdp, Outcome::DecapPass) == 1, "{counted}");
+        ensure!(counted.packets(Hook::FromUplink, Outcome::Local) == 1, "{counted}");
+        probe::tcp(from, to, 1_000_000)?;
+        Ok(())
+    })
+}
+
 #[test]
 fn what_must_not_come_in_is_dropped_by_the_driver() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
