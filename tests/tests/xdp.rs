@@ -93,6 +93,29 @@ fn decap_takes_outer_headers_off_before_gro() -> Result<(), Failure> {
     })
 }
 
+/// IPv4 and IPv6 in one another, both ways.
+#[test]
+fn headers_of_either_family_come_off_packets_of_either() -> Result<(), Failure> {
+    for topology in [Topology::v6_nodes(), Topology::v4_nodes()] {
+        story(topology, |lab, agents| {
+            agents.start(lab, &with_xdp("decap"), &State::of(lab, Encapsulation::Always))?;
+            let (from, to) = (lab.pod("b1-0")?, lab.pod("a1-0")?);
+            ensure!(to.addresses().len() == 2, "{:?}", to.addresses());
+            for address in to.addresses() {
+                let ping = Ping::to(*address)?;
+                ping.expect_reply(from)?;
+                let counted = counted(agents.get("a1")?, || ping.expect_reply(from).map(drop))?;
+                ensure!(counted.packets(Hook::Xdp, Outcome::DecapPass) == 1, "{address}:\n{counted}");
+                ensure!(counted.packets(Hook::FromUplink, Outcome::Local) == 1, "{address}:\n{counted}");
+                ensure!(counted.dropped() == 0, "{address}:\n{counted}");
+            }
+            probe::tcp(from, to, 100_000)?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Frames in more than one buffer, which older kernels' programs do not take.
 #[test]
 fn jumbo_frames_are_decapsulated_too() -> Result<(), Failure> {
