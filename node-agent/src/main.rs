@@ -7,10 +7,12 @@ mod cli;
 mod config;
 mod datapath;
 mod host;
+mod masquerade;
 mod model;
 mod reconcile;
 mod rib;
 mod source;
+mod trace;
 mod yaml;
 
 use std::process::ExitCode;

@@ -21,9 +21,13 @@ pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
 /// Calico the upper 16 bits, Cilium 0x0f00.
 pub const MARK_FORWARDED: u32 = 0x0000_0020;
 
-/// Bit of `skb->mark` that says "a program gave this to the stack because its destination is no pod". If
-/// it then leaves for a pod all the same, netfilter has translated it, as kube-proxy does for Services.
-pub const MARK_NOT_FOR_POD: u32 = 0x0000_0040;
+/// Bit of `skb->mark` that says "a program gave this to the stack because its destination is no pod, or
+/// its flow is translated". Where it then leaves for a pod, netfilter has translated it, as kube-proxy does
+/// for Services, and its flow is remembered.
+pub const MARK_TRANSLATABLE: u32 = 0x0000_0040;
+
+/// Name of the constant that says whether the XDP program takes outer headers off (1) or not (0).
+pub const XDP_DECAP: &str = "XDP_DECAP";
 
 /// Names of the maps: of the symbol in the object and of the pin.
 pub mod map_name {
@@ -50,6 +54,13 @@ pub mod map_name {
     pub const UPLINKS: &str = "UPLINKS";
     /// Device map of interface index → the same: the uplinks that the XDP program may send out through.
     pub const DEVICES: &str = "DEVICES";
+    /// Array of one [`crate::TraceFilter`]. This and the other maps of tracing are not pinned: they live as
+    /// long as the programs that were loaded with them.
+    pub const TRACE_FILTER: &str = "TRACE_FILTER";
+    /// Ring buffer of [`crate::TraceEvent`].
+    pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
+    /// Per-CPU array of one [`crate::TraceState`].
+    pub const TRACE_STATE: &str = "TRACE_STATE";
 
     /// Every map that is pinned.
     pub const ALL: [&str; 10] = [

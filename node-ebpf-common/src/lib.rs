@@ -15,6 +15,7 @@ mod next_hop;
 mod outcome;
 mod route;
 mod settings;
+mod trace;
 mod uplink;
 
 pub use address::Address;
@@ -23,13 +24,14 @@ pub use endpoint::{Endpoint, SourceCheck};
 pub use flow::Flow;
 pub use hook::Hook;
 pub use layout::{
-    LAYOUT_VERSION, MARK_FORWARDED, MARK_NOT_FOR_POD, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, map_name,
+    LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
 };
 pub use next_hop::{NextHop, NextHopKind};
 pub use outcome::{Ending, Outcome};
 pub use route::Route;
 pub use settings::Settings;
+pub use trace::{TRACE_BUFFER, TRACE_ON, TRACE_SNAPLEN, TraceEvent, TraceFilter, TraceState};
 pub use uplink::Uplink;
 
 /// Marks the shared types as plain bytes, so that aya may copy them to and from maps.
@@ -50,6 +52,10 @@ mod user {
     unsafe impl aya::Pod for crate::Route {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::TraceFilter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::TraceState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Uplink {}
 }

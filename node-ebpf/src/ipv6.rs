@@ -40,6 +40,7 @@ impl Family for V6 {
         packet.reach(offset + Ipv6Hdr::LEN);
         let raw: [u32; 10] = packet.load(offset).ok_or(Outcome::DropMalformed)?;
         let first = u32::from_be(raw[0]);
+        let [class_high, class_low, _, _] = raw[0].to_ne_bytes();
         let [length_high, length_low, next_header, hops] = raw[1].to_ne_bytes();
         if first >> 28 != 6 {
             return Err(Outcome::DropMalformed);
@@ -69,7 +70,7 @@ impl Family for V6 {
             length: payload.length,
             protocol: payload.protocol,
             hops,
-            traffic_class: (first >> 20) as u8,
+            traffic_class: class_high << 4 | class_low >> 4,
             dont_fragment: true,
             fragment: payload.fragment,
             largest,

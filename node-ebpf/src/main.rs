@@ -11,6 +11,7 @@ mod bpf {
     pub mod frame;
     pub mod maps;
     pub mod skb;
+    pub mod trace;
     pub mod xdp;
 }
 
@@ -26,6 +27,7 @@ use bpf::{
     frame::Frame,
     maps,
     skb::Skb,
+    trace,
 };
 use node_ebpf::{Outcome, Packet as _};
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
@@ -37,7 +39,7 @@ pub fn from_pod(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::from_pod(&mut skb, &mut done);
-    finish(&ctx, Hook::FromPod, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::FromPod, length, &done);
     verdict
 }
 
@@ -48,7 +50,7 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::from_uplink(&mut skb, &mut done);
-    finish(&ctx, Hook::FromUplink, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::FromUplink, length, &done);
     verdict
 }
 
@@ -63,7 +65,7 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::to_uplink(&mut skb, &mut done);
-    finish(&ctx, Hook::ToUplink, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::ToUplink, length, &done);
     verdict
 }
 
@@ -74,7 +76,7 @@ pub fn to_pod(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::to_pod(&mut skb, &mut done);
-    finish(&ctx, Hook::ToPod, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::ToPod, length, &done);
     verdict
 }
 
@@ -85,13 +87,13 @@ pub fn xdp(ctx: XdpContext) -> u32 {
     let length = frame.len();
     let mut done = Done::UNREAD;
     let verdict = bpf::xdp::from_uplink(&frame, &mut done);
-    finish(&ctx, Hook::Xdp, length, &done);
+    finish(&ctx, ctx.ctx, Hook::Xdp, length, &done);
     verdict
 }
 
 /// Counts the outcome and logs it (code that exists only in programs loaded with that log level).
 #[inline(always)]
-fn finish(ctx: &impl EbpfContext, hook: Hook, length: u32, done: &Done) {
+fn finish(ctx: &impl EbpfContext, raw: impl trace::Traceable, hook: Hook, length: u32, done: &Done) {
     maps::count(hook, done.outcome, length);
     if done.outcome != Outcome::StackOtherProtocol {
         // Numbers, which the agent turns into names: with strings of many lengths the verifier would have
@@ -107,6 +109,10 @@ fn finish(ctx: &impl EbpfContext, hook: Hook, length: u32, done: &Done) {
             done.destination.octets(),
             length
         );
+    }
+    // Last: the verifier need not go through it for each outcome when nothing looks at the outcome any more.
+    if trace::on() {
+        trace::record(raw, &trace::Ended { hook, length, done });
     }
 }
 

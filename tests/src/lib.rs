@@ -8,6 +8,7 @@ pub mod capture;
 pub mod command;
 pub mod craft;
 pub mod family;
+pub mod kube_proxy;
 pub mod lab;
 pub mod monitor;
 pub mod netns;

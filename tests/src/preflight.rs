@@ -6,10 +6,11 @@ use anyhow::{Result, ensure};
 use nix::unistd::Uid;
 
 /// Tools that labs and probes run, and the Debian package of each.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("iptables-restore", "iptables"),
     ("iperf3", "iperf3"),
     ("tracepath", "iputils-tracepath"),
     ("bpftool", "bpftool"),

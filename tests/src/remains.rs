@@ -34,8 +34,8 @@ pub fn program_ids(agent: &Agent) -> Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// Checks that nothing of Podroute is left on the node: no pin, route, address, and none of these
-/// programs, which the kernel may free a little later.
+/// Checks that nothing of Podroute is left on the node: no pin, route, address, nftables table, and none of
+/// these programs, which the kernel may free a little later.
 ///
 /// # Errors
 /// If something is left.
@@ -53,6 +53,8 @@ pub fn expect_nothing_of_ours(node: &Node, pods: &[Pod], programs: &[u64]) -> Re
     }
     let neighbours = permanent_neighbours(node)?;
     ensure!(neighbours.trim().is_empty(), "permanent neighbours are left:\n{neighbours}");
+    let tables = node.netns().output("nft", &["list", "tables"])?;
+    ensure!(!tables.lines().any(|line| line == "table inet podroute"), "a table is left:\n{tables}");
     let filters = filters(node, pods)?;
     ensure!(!filters.contains("podroute") && !filters.contains("from_"), "a filter is left:\n{filters}");
     for id in programs {

@@ -1,8 +1,8 @@
 //! The agent ends, is killed, comes back, is cleaned up: forwarding goes on until cleanup.
 
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use node_ebpf_common::LAYOUT_VERSION;
 use tests::{
@@ -162,6 +162,26 @@ fn clsact_forwards_as_well_survives_the_agent_and_is_cleaned_up() -> Result<(), 
             clean_up(lab, agents, node)?;
         }
         remains::expect_foreign(lab.node("a1")?)
+    })
+}
+
+/// After an upgrade nothing uses the maps of the layout before.
+#[test]
+fn maps_of_another_layout_go_once_every_program_is_replaced() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        let node = lab.node("a1")?;
+        let other = node.bpffs().join("podroute").join(format!("v{}", LAYOUT_VERSION - 1));
+        fs::create_dir_all(&other).with_context(|| format!("creating {}", other.display()))?;
+        let pin = other.join("NEXT_HOPS");
+        let mut create = node.netns().command("bpftool");
+        create.args(["map", "create"]).arg(&pin);
+        create.args(["type", "array", "key", "4", "value", "4", "entries", "1", "name", "NEXT_HOPS"]);
+        command::output(&mut create)?;
+        started(lab, agents, &Settings::default())?;
+        wait::until("the other layout's maps to be removed", Duration::from_secs(1), || Ok(!other.exists()))?;
+        ensure!(node.bpffs().join(format!("podroute/v{LAYOUT_VERSION}")).exists(), "our own stay");
+        way::expect(lab, agents, MODE, (lab.pod("a1-0")?, lab.pod("b1-0")?))?;
+        clean_up(lab, agents, node)
     })
 }
 

@@ -20,7 +20,8 @@ const AROUND: u16 = 25;
 #[test]
 fn packets_up_to_the_path_mtu_pass_and_larger_ones_are_answered() -> Result<(), Failure> {
     story(Topology::two_subnets().with_pod_mtu(1500), |lab, agents| {
-        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let settings = Settings { pod_mtu: Some("keep"), ..Settings::default() };
+        agents.start(lab, &settings, &State::of(lab, Encapsulation::CrossSubnet))?;
         for uplink in [1500, 1400, 1320] {
             lab.set_uplink_mtu(uplink)?;
             for (to, limit) in [("a2-0", uplink), ("b1-0", uplink - IPIP)] {

@@ -13,7 +13,7 @@ use tokio::{
 use super::{Request, Response};
 
 /// How long to wait for the agent: a little longer than it gives itself.
-const PATIENCE: Duration = Duration::from_secs(35);
+pub(super) const PATIENCE: Duration = Duration::from_secs(35);
 
 /// Why there is no answer from the agent.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ async fn exchange(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     if line.ends_with(b"\n") { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-fn explain(socket: &Path, error: io::Error) -> AskError {
+pub(super) fn explain(socket: &Path, error: io::Error) -> AskError {
     let socket = socket.to_owned();
     match error.kind() {
         io::ErrorKind::NotFound => AskError::NoSocket(socket),

@@ -1,19 +1,27 @@
 //! What the running agent answers over its unix socket: one JSON document a line, a [`Request`] and then
-//! its [`Response`], as often as the client likes on one connection.
+//! its [`Response`], as often as the client likes on one connection. A [`Request::Trace`] is the last of its
+//! connection: lines follow until the client has enough.
 
 mod client;
+mod follow;
 mod server;
 mod status;
+mod stream;
+mod trace;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::{AskError, ask};
+pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{
-    AttachmentRow, MapRow, ObjectCounts, PendingChange, ReconcileStatus, RouteCounts, SourceStatus, Status,
+    AttachmentRow, MapRow, MasqueradeStatus, ObjectCounts, PendingChange, PodMtu, ReconcileStatus,
+    RouteCounts, SourceStatus, Status,
 };
+pub use stream::TraceCall;
+pub use trace::{TraceEnd, TraceLine, TraceRequest, TraceRow};
 pub use types::{
     Candidate, CounterRow, Encapsulation, Lookup, Neighbour, Request, Response, RouteKind, RouteRow,
 };

@@ -6,7 +6,8 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Request, Response};
+use super::{Request, Response, TraceCall, stream::stream};
 
 /// A request and where its response goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -28,10 +29,14 @@ const LONGEST_REQUEST: u64 = 64 * 1024;
 const CONNECTIONS: usize = 32;
 
 /// How long a client may take to send a request, or to take a response.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the agent may take to answer.
-const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a lock that is held is waited for. A process that the agent starts has it, too, for the moment
+/// until it becomes another program: the agent may have been killed in that moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why the agent cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -104,25 +109,32 @@ fn lock(socket: &Path) -> Result<fs::File, ServerError> {
     let path = PathBuf::from(path);
     let failed = |error| ServerError::Io { action: "lock", path: path.clone(), error };
     let file = fs::File::options().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(ServerError::AlreadyRunning(socket.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(ServerError::AlreadyRunning(socket.to_owned())),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
 }
 
 impl Server {
-    /// Answers until the future is dropped: every request goes to `calls`, one task for each connection.
-    pub async fn run(self, calls: mpsc::Sender<Call>) {
+    /// Answers until the future is dropped: every request goes to `calls`, those to trace to `traces`, one
+    /// task for each connection.
+    pub async fn run(self, calls: mpsc::Sender<Call>, traces: mpsc::Sender<TraceCall>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let calls = calls.clone();
+                    let (calls, traces) = (calls.clone(), traces.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, calls).await {
+                        if let Err(error) = converse(stream, calls, traces).await {
                             tracing::debug!(%error, "a client of the agent's socket went away");
                         }
                         drop(permit);
@@ -148,7 +160,11 @@ impl Drop for Server {
 }
 
 /// Answers one client until it closes, is too slow, or sends something too long.
-async fn converse(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+async fn converse(
+    mut stream: UnixStream,
+    calls: mpsc::Sender<Call>,
+    traces: mpsc::Sender<TraceCall>,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -158,7 +174,14 @@ async fn converse(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
             return Ok(());
         }
         let complete = line.ends_with(b"\n");
-        let response = if complete { answer(&line, &calls).await } else { refuse_incomplete(&line) };
+        let response = match complete.then(|| serde_json::from_slice(&line)) {
+            None => refuse_incomplete(&line),
+            Some(Err(reason)) => error(&format!("this is not a request the agent knows: {reason}")),
+            Some(Ok(Request::Trace(request))) => {
+                return self::stream(request, &traces, reader, writer).await;
+            }
+            Some(Ok(request)) => answer(request, &calls).await,
+        };
         let mut bytes = serde_json::to_vec(&response)?;
         bytes.push(b'\n');
         timeout(CLIENT_PATIENCE, writer.write_all(&bytes)).await??;
@@ -168,12 +191,7 @@ async fn converse(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
     }
 }
 
-async fn answer(line: &[u8], calls: &mpsc::Sender<Call>) -> Response {
-    let error = |message: &str| Response::Error { message: message.to_owned() };
-    let request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(reason) => return error(&format!("this is not a request the agent knows: {reason}")),
-    };
+async fn answer(request: Request, calls: &mpsc::Sender<Call>) -> Response {
     let (reply, response) = oneshot::channel();
     let asked = async {
         calls.send((request, reply)).await.ok()?;
@@ -184,6 +202,10 @@ async fn answer(line: &[u8], calls: &mpsc::Sender<Call>) -> Response {
         Ok(None) => error("the agent is stopping"),
         Err(_) => error("the agent is too busy to answer: try again, and look into its log"),
     }
+}
+
+fn error(message: &str) -> Response {
+    Response::Error { message: message.to_owned() }
 }
 
 fn refuse_incomplete(line: &[u8]) -> Response {

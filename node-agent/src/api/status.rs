@@ -32,6 +32,8 @@ pub struct Status {
     pub addresses: Vec<IpAddr>,
     /// The sources of what this host sends to remote pods, at most one of each family.
     pub host_addresses: Vec<IpAddr>,
+    /// How large pods' packets may be.
+    pub pod_mtu: PodMtu,
     /// Programs in place.
     pub attachments: Vec<AttachmentRow>,
     /// Maps and how full they are.
@@ -40,10 +42,24 @@ pub struct Status {
     pub routes: RouteCounts,
     /// What is wrong or refused, for people.
     pub problems: Vec<String>,
+    /// Whether what pods send out of the cluster gets the node's address.
+    pub masquerade: MasqueradeStatus,
     /// How the datapath and the kernel's routes follow what is wanted.
     pub reconcile: ReconcileStatus,
     /// Up to which level the BPF programs' messages are logged.
     pub program_log: ProgramLog,
+    /// Clients that trace packets; while there are none, the programs in place cannot trace.
+    pub trace_clients: usize,
+}
+
+/// How large pods' packets may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PodMtu {
+    /// MTU of pods' interfaces in bytes; none if it is left as it is.
+    pub bytes: Option<u32>,
+    /// Where that comes from, for people.
+    pub from: String,
 }
 
 /// A source of facts.
@@ -125,6 +141,20 @@ impl RouteCounts {
             RouteKind::Unassigned => &mut self.unassigned,
         } += 1;
     }
+}
+
+/// How it is with the masquerade table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MasqueradeStatus {
+    /// Whether it is wanted.
+    pub on: bool,
+    /// Whether it is in place, as last seen.
+    pub in_place: bool,
+    /// Prefixes of this node's pods in it, neighbouring ones joined.
+    pub local_pods: usize,
+    /// Prefixes in it that are not masqueraded towards: pods and nodes of the cluster, neighbouring ones joined.
+    pub cluster: usize,
 }
 
 /// How the datapath and the kernel's routes follow what is wanted.

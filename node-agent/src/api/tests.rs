@@ -37,7 +37,7 @@ fn agent(socket: &Path) -> JoinHandle<()> {
             };
         }
     });
-    tokio::spawn(server.run(calls))
+    tokio::spawn(server.run(calls, mpsc::channel(1).0))
 }
 
 /// What comes back for these bytes, until the agent closes the connection.

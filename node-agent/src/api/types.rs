@@ -3,6 +3,7 @@ use std::{fmt, net::IpAddr};
 use node_ebpf_common::{Counter, Hook, NextHopKind, Outcome};
 use serde::{Deserialize, Serialize};
 
+use super::TraceRequest;
 use crate::{api::Status, config::ProgramLog, model::Prefix};
 
 /// What a client asks the agent.
@@ -30,6 +31,8 @@ pub enum Request {
         /// A filter that `config::log_filter` accepts.
         filter: String,
     },
+    /// Traces packets on this connection, until the client closes its sending side.
+    Trace(TraceRequest),
 }
 
 /// What the agent answers.

@@ -9,9 +9,9 @@ use node_ebpf_common::{
 use super::App;
 use crate::{
     api::{
-        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, Neighbour, ObjectCounts,
-        PendingChange, ReconcileStatus, Request, Response, RouteCounts, RouteKind, RouteRow, SourceStatus,
-        Status,
+        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, MasqueradeStatus, Neighbour,
+        ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response, RouteCounts, RouteKind,
+        RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
@@ -34,6 +34,7 @@ impl App {
                 Err(error) => Err(error),
             },
             Request::ProgramLog { level } => self.set_program_log(level),
+            Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
             Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
         };
         answered.unwrap_or_else(|message| Response::Error { message })
@@ -75,12 +76,25 @@ impl App {
             encapsulation: self.selection.cluster.encapsulation,
             host_addresses: own.map(|own| own.host_addresses.clone()).unwrap_or_default(),
             addresses,
+            pod_mtu: PodMtu { bytes: self.resolved.pod_mtu.bytes, from: self.resolved.pod_mtu.from.clone() },
             attachments: self.attachments(),
             maps: self.maps(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
+            masquerade: self.masquerade(),
             reconcile: reconcile_status(report),
             program_log: self.reconciler.datapath.log(),
+            trace_clients: self.tracing.clients(),
+        }
+    }
+
+    fn masquerade(&self) -> MasqueradeStatus {
+        let table = self.reconciler.masqueraded();
+        MasqueradeStatus {
+            on: self.config.masquerade,
+            in_place: table.is_some(),
+            local_pods: table.map_or(0, |table| table.local_pods.len()),
+            cluster: table.map_or(0, |table| table.cluster.len()),
         }
     }
 

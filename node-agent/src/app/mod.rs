@@ -4,7 +4,8 @@
 //!  source/file ──SourceUpdate──►┐
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
-//!  audit timer ────────────────►│          pass (plan, apply)            └─► host (routes, sysctls)
+//!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
+//!  audit timer ────────────────►│                                        (and nft, for masquerade)
 //!  SIGTERM ────────────────────►┘
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod answer;
 mod log;
+mod trace;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,14 +24,16 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use trace::Tracing;
 use tracing::{info, warn};
 
 use crate::{
     api,
     config::{Config, XdpMode},
     datapath::BpfDatapath,
-    host::{Host, HostChanged, HostWatch},
-    model::{HostView, NextHopKey, SourceEvent, SourceId, SourceUpdate},
+    host::{Host, HostChanged, HostError, HostWatch},
+    masquerade::MasqueradeTable,
+    model::{HostView, NextHopKey, PodMtu, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
     source,
@@ -44,6 +48,7 @@ const SOURCE_SETTLE: Duration = Duration::from_millis(50);
 struct App {
     config: Config,
     log: LogHandle,
+    tracing: Tracing,
     host: Host,
     table: Table,
     reconciler: Reconciler<BpfDatapath>,
@@ -81,21 +86,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (update_sender, updates) = mpsc::channel(1024);
     let (changed_sender, changed) = mpsc::channel(1);
     let (call_sender, calls) = mpsc::channel(16);
+    let (trace_sender, traces) = mpsc::channel(1);
     source::file::spawn(config.source_file.clone(), update_sender);
     tokio::spawn(async move {
         if let Err(error) = watch.run(changed_sender).await {
             warn!("changes of the host's network are found by the audit only: {error}");
         }
     });
-    tokio::spawn(server.run(call_sender));
-    App::new(config, log, datapath).run(updates, changed, calls).await
+    tokio::spawn(server.run(call_sender, trace_sender));
+    App::new(config, log, datapath, Tracing::new(traces)).run(updates, changed, calls).await
 }
 
 impl App {
-    fn new(config: Config, log: LogHandle, datapath: BpfDatapath) -> Self {
+    fn new(config: Config, log: LogHandle, datapath: BpfDatapath, tracing: Tracing) -> Self {
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
+            tracing,
             table: Table::new([SourceId::File]),
             reconciler: Reconciler::new(datapath, host.clone()),
             host,
@@ -127,6 +134,7 @@ impl App {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.answer(request).await);
                 }
+                Some(input) = self.tracing.next() => self.trace(input).await,
                 () = sleep_until(self.due.min(self.audit)) => self.pass().await,
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -149,13 +157,22 @@ impl App {
         self.table.apply(update);
     }
 
+    /// The host's network. The other ends of veths only if they may have to be changed.
+    async fn observe(&self) -> Result<HostView, HostError> {
+        let mut view = self.host.observe().await?;
+        if self.config.pod_mtu != PodMtu::Keep {
+            self.host.observe_peers(&mut view).await?;
+        }
+        Ok(view)
+    }
+
     /// Observes, decides and makes one pass.
     async fn pass(&mut self) {
         let now = Instant::now();
         let audit = now >= self.audit;
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
-        match self.host.observe().await {
+        match self.observe().await {
             Ok(view) => self.view = view,
             Err(error) => {
                 warn!("cannot read the host's network: {error}");
@@ -168,8 +185,10 @@ impl App {
             uplinks: self.config.uplinks.clone(),
             source_check: self.config.source_check,
             xdp: self.config.xdp != XdpMode::Off,
+            pod_mtu: self.config.pod_mtu,
         };
         self.resolved = resolve(&self.selection, &self.view, &settings);
+        self.refresh_trace();
         self.settled = self.table.ready();
         if self.settled {
             self.log_problems();
@@ -178,7 +197,9 @@ impl App {
             return;
         }
         let pass = Pass { allow_delete: self.settled, audit };
-        self.reconciler.pass(&self.resolved.wanted, &self.view, pass).await;
+        let masquerade =
+            self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
+        self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
         }

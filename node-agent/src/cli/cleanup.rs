@@ -7,6 +7,7 @@ use crate::{
     config::{Config, DEFAULT_BPFFS, DEFAULT_SOCKET},
     datapath::{detach_leftover, leftovers, remove_leftover},
     host::Host,
+    masquerade::{Nft, TABLE},
     model::WantedHost,
     reconcile::plan_host,
 };
@@ -29,7 +30,7 @@ pub(super) struct Args {
 }
 
 /// Removes everything of Podroute from this node: only what carries our marks (pin paths, filter name and
-/// priority, route protocol, address label). Sysctls stay as they are: others may rely on them.
+/// priority, route protocol, address label, name of the nftables table). Sysctls stay as they are: others may rely on them.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let (bpffs, socket) = match &args.config {
         Some(config) => Config::load(config).map(|config| (config.bpffs, config.socket))?,
@@ -63,10 +64,31 @@ async fn remove_all(bpffs: &Path, removal: &mut Removal) -> anyhow::Result<()> {
             removal.step(&change.to_string(), || result);
         }
     }
+    remove_masquerade(removal).await;
     for pin in found.pins {
         removal.step(&format!("remove {}", pin.display()), || remove_leftover(&pin));
     }
     Ok(())
+}
+
+/// Removes the nftables table. Where there is no `nft`, nothing can be said of it but this.
+async fn remove_masquerade(removal: &mut Removal) {
+    let nft = Nft::system();
+    let what = format!("remove the nftables table {TABLE}");
+    match nft.list().await {
+        Ok(None) => {}
+        Ok(Some(_)) if removal.dry_run => removal.step(&what, || Ok::<(), String>(())),
+        Ok(Some(_)) => {
+            let result = nft.remove().await;
+            removal.step(&what, || result.map(drop));
+        }
+        Err(error) if error.is_missing() => {
+            println!(
+                "there is no `nft` here: a table {TABLE} that was made with one elsewhere is not looked for"
+            );
+        }
+        Err(error) => removal.failed_to_look(&what, &error),
+    }
 }
 
 /// What has been removed so far.
@@ -96,12 +118,23 @@ impl Removal {
         }
     }
 
+    /// What may be there cannot be seen, with and without `--dry-run`.
+    fn failed_to_look(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        eprintln!("cannot {what}: {error}");
+        self.failed += 1;
+    }
+
     fn conclude(self) -> anyhow::Result<()> {
         match (self.dry_run, self.done, self.failed) {
             (_, 0, 0) => println!("nothing of Podroute is here"),
-            (true, done, _) => println!("{done} things would be removed; nothing has been changed"),
+            (true, done, 0) => println!("{done} things would be removed; nothing has been changed"),
             (false, done, 0) => println!("{done} things removed"),
             (false, done, failed) => bail!("{failed} of {} things could not be removed", done + failed),
+            (true, done, failed) => {
+                bail!(
+                    "{done} things would be removed, {failed} could not be looked at; nothing has been changed"
+                )
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod query;
 mod routes;
 mod run;
 mod status;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Counters(counters::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
+    /// Show packets as they pass, and what becomes of each
+    Trace(trace::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
 }
@@ -63,6 +66,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Routes(args) => routes::run(args).await,
         Command::Counters(args) => counters::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
+        Command::Trace(args) => trace::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
     }
 }
@@ -90,6 +94,12 @@ mod tests {
             ("node-agent", "Usage: node-agent <COMMAND>"),
             ("node-agent run", "--config <FILE>"),
             ("node-agent lookup 10.244", "invalid value '10.244' for '<ADDRESS>': invalid IP address syntax"),
+            (
+                "node-agent trace --outcome dorp",
+                "invalid value 'dorp' for '--outcome <OUTCOME>': allowed: local",
+            ),
+            ("node-agent trace --snaplen 257", "257 is not in 1..=256"),
+            ("node-agent trace --drops --outcome ipip", "cannot be used with"),
             ("node-agent status --output yaml", "[possible values: table, json]"),
             ("node-agent log-level programs loud", "allowed: off, error, warn, info, debug, trace"),
             ("node-agent log-level agent loud", "\"loud\" is no level; allowed: off, error, warn"),

@@ -10,10 +10,15 @@ pub(super) const NOTHING: &str = "-";
 
 /// Writes to standard output. That nobody reads any more (`| head`) is no error.
 pub(super) fn print(text: &str) -> io::Result<()> {
+    print_while_read(text).map(drop)
+}
+
+/// As [`print`], and tells whether anybody reads.
+pub(super) fn print_while_read(text: &str) -> io::Result<bool> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    api::{Request, Response, RouteCounts, Status},
+    api::{MasqueradeStatus, PodMtu, Request, Response, RouteCounts, Status},
     model::EncapsulationMode,
 };
 
@@ -57,10 +57,21 @@ fn summary(status: &Status) -> String {
         ("Agent", agent),
         ("State", state(status)),
         ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
+        ("Pod MTU", pod_mtu(&status.pod_mtu)),
         ("Routes", routes(status.routes)),
+        ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
         ("Program log", status.program_log.to_string()),
+        ("Trace", trace(status.trace_clients)),
     ])
+}
+
+fn trace(clients: usize) -> String {
+    match clients {
+        0 => "off".to_owned(),
+        1 => "on, for 1 client".to_owned(),
+        clients => format!("on, for {clients} clients"),
+    }
 }
 
 /// The state in a few words: the worst first.
@@ -84,9 +95,26 @@ fn encapsulation(mode: EncapsulationMode) -> &'static str {
     }
 }
 
+fn pod_mtu(mtu: &PodMtu) -> String {
+    match mtu.bytes {
+        Some(bytes) => format!("{bytes} ({})", mtu.from),
+        None => mtu.from.clone(),
+    }
+}
+
 fn routes(counts: RouteCounts) -> String {
     let RouteCounts { local, direct, ipip, host, unassigned } = counts;
     format!("{local} local, {direct} direct, {ipip} ipip, {host} host, {unassigned} unassigned")
+}
+
+fn masquerade(status: MasqueradeStatus) -> String {
+    let MasqueradeStatus { on, in_place, local_pods, cluster } = status;
+    match (on, in_place) {
+        (true, true) => format!("on, from {local_pods} prefixes of pods, except to {cluster} of the cluster"),
+        (true, false) => "on, not in place".to_owned(),
+        (false, true) => "off, still in place".to_owned(),
+        (false, false) => "off".to_owned(),
+    }
 }
 
 fn reconciled(status: &Status) -> String {
@@ -183,6 +211,10 @@ mod tests {
             encapsulation: EncapsulationMode::CrossSubnet,
             addresses: vec!["10.0.1.11".parse().unwrap()],
             host_addresses: vec!["10.244.1.1".parse().unwrap(), "fd00:10:244:1::1".parse().unwrap()],
+            pod_mtu: PodMtu {
+                bytes: Some(1480),
+                from: "eth0 has 1500, less 20 for an outer header".to_owned(),
+            },
             attachments: vec![AttachmentRow {
                 interface: "eth0".to_owned(),
                 hook: "to-uplink".to_owned(),
@@ -192,6 +224,7 @@ mod tests {
             maps: vec![MapRow { name: "ROUTES_V4".to_owned(), entries: 9, max_entries: 1_048_576 }],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
+            masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
                 passes: 7,
                 last_change_seconds_ago: Some(61),
@@ -199,6 +232,7 @@ mod tests {
                 pending: vec![],
             },
             program_log: ProgramLog::Off,
+            trace_clients: 0,
         }
     }
 
@@ -212,9 +246,12 @@ mod tests {
              Agent          version 0.1.0, process 42, up 3m 2s, layout 1\n\
              State          in step\n\
              Encapsulation  cross-subnet\n\
+             Pod MTU        1480 (eth0 has 1500, less 20 for an outer header)\n\
              Routes         2 local, 1 direct, 1 ipip, 2 host, 1 unassigned\n\
+             Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
              Program log    off\n\
+             Trace          off\n\
              \n\
              SOURCE  PLACE                       NODES  PODS  STATE\n\
              file    /etc/podroute/cluster.yaml      3     6  synced\n\
@@ -237,12 +274,16 @@ mod tests {
             attempts: 3,
             next_retry_seconds: 4,
         });
+        status.masquerade = MasqueradeStatus { on: true, ..MasqueradeStatus::default() };
+        status.trace_clients = 2;
         status.problems.push("node c1 is not adjacent".to_owned());
         let text = show(&status);
         for part in [
             "State          1 sources failed, 1 changes pending, 1 problems (below)\n",
             "3     6  failed (below)\n\nsource file: cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty\n",
+            "Masquerade     on, not in place\n",
             "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
+            "Trace          on, for 2 clients\n",
             "PROBLEMS\n- node c1 is not adjacent\n",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");

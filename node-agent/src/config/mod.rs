@@ -21,7 +21,7 @@ pub use log_filter::{LogFilterError, log_filter};
 pub use valid::ConfigDefect;
 
 use crate::{
-    model::NodeName,
+    model::{NodeName, PodMtu},
     yaml::{self, Findings, ReadError},
 };
 
@@ -50,6 +50,10 @@ pub struct Config {
     pub xdp: XdpMode,
     /// Which source addresses pods may send from.
     pub source_check: SourceCheck,
+    /// How large pods' packets may be.
+    pub pod_mtu: PodMtu,
+    /// Whether what pods send out of the cluster gets the node's address.
+    pub masquerade: bool,
     /// How often everything in place is compared with what should be.
     pub audit_interval: Duration,
     /// The agent's own log: a filter that [`log_filter`] accepts.

@@ -14,6 +14,8 @@ pub(super) struct RawConfig {
     pub(super) attach: Option<Located<String>>,
     pub(super) xdp: Option<Located<String>>,
     pub(super) source_check: Option<Located<String>>,
+    pub(super) pod_mtu: Option<Located<String>>,
+    pub(super) masquerade: Option<Located<String>>,
     pub(super) audit_interval: Option<Located<String>>,
     pub(super) log: Option<Located<String>>,
     pub(super) program_log: Option<Located<String>>,

@@ -25,6 +25,8 @@ fn everything_but_node_and_source_has_a_default() {
             attach: AttachMethod::Auto,
             xdp: XdpMode::Off,
             source_check: SourceCheck::Strict,
+            pod_mtu: PodMtu::Auto,
+            masquerade: false,
             audit_interval: Duration::from_secs(10),
             log: "info".to_owned(),
             program_log: ProgramLog::Off,
@@ -35,7 +37,8 @@ fn everything_but_node_and_source_has_a_default() {
 #[test]
 fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
-        socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\naudit-interval: 2m 500ms\n\
+        socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
+        audit-interval: 2m 500ms\n\
         log: warn,node_agent::host=debug\nprogram-log: trace\n";
     assert_eq!(
         accepted(text),
@@ -48,12 +51,15 @@ fn every_field_is_read() {
             attach: AttachMethod::Clsact,
             xdp: XdpMode::Decap,
             source_check: SourceCheck::Loose,
+            pod_mtu: PodMtu::Fixed(1400),
+            masquerade: true,
             audit_interval: Duration::from_millis(120_500),
             log: "warn,node_agent::host=debug".to_owned(),
             program_log: ProgramLog::Trace,
         }
     );
     assert_eq!(accepted(&format!("{REQUIRED}source-check: off\n")).source_check, SourceCheck::Off);
+    assert_eq!(accepted(&format!("{REQUIRED}pod-mtu: keep\n")).pod_mtu, PodMtu::Keep);
     assert_eq!(accepted(&format!("{REQUIRED}attach: tcx\n")).attach, AttachMethod::Tcx);
     // A field without a value is a field that is not there.
     assert_eq!(accepted(&format!("{REQUIRED}uplinks:\nlog:\n")), accepted(REQUIRED));
@@ -76,7 +82,7 @@ fn a_bad_document_is_refused() {
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
             "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
-             source-check, audit-interval, log, program-log",
+             source-check, pod-mtu, masquerade, audit-interval, log, program-log",
         ),
         (
             "source:\n  file: a.yaml\n  value: 1\n",
@@ -148,6 +154,7 @@ fn a_bad_choice_or_interval_is_refused() {
     let cases = [
         ("attach: xdp", format!("agent.yaml:4:9: attach: \"xdp\" {CHOICES} auto, tcx, clsact")),
         ("source-check: no", format!("agent.yaml:4:15: source-check: \"no\" {CHOICES} strict, loose, off")),
+        ("masquerade: yes", format!("agent.yaml:4:13: masquerade: \"yes\" {CHOICES} off, on")),
         (
             "audit-interval: 10",
             "agent.yaml:4:17: audit-interval: \"10\" is not a usable interval; allowed: 100ms to 1h, for \

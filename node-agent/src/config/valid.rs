@@ -9,7 +9,7 @@ use super::{
     raw::{RawConfig, RawSource},
 };
 use crate::{
-    model::{InterfaceNameError, NameError, NodeName, check_interface_name},
+    model::{InterfaceNameError, NameError, NodeName, PodMtu, check_interface_name},
     yaml::{self, Findings, Located, Place, Structure, choose},
 };
 
@@ -35,6 +35,12 @@ pub enum ConfigDefect {
         value: String,
         /// What it must look like.
         allowed: &'static str,
+    },
+    /// The pods' MTU.
+    #[error("{value:?} is no MTU; allowed: auto, keep, or a number of bytes from 68 to 65535")]
+    PodMtu {
+        /// The text.
+        value: String,
     },
     /// The audit interval.
     #[error("{value:?} is not a usable interval; allowed: 100ms to 1h, for example 500ms, 10s or 5m")]
@@ -62,6 +68,8 @@ const XDP_MODES: &[(&str, XdpMode)] = &[
 const SOURCE_CHECKS: &[(&str, SourceCheck)] =
     &[("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
 
+const SWITCH: &[(&str, bool)] = &[("off", false), ("on", true)];
+
 /// Longest path that a socket address holds (`sun_path`, less its terminating zero), in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;
 
@@ -84,6 +92,8 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     let attach = check_choice(raw.attach, "attach", ATTACH_METHODS, findings);
     let xdp = check_choice(raw.xdp, "xdp", XDP_MODES, findings);
     let source_check = check_choice(raw.source_check, "source-check", SOURCE_CHECKS, findings);
+    let pod_mtu = check_pod_mtu(raw.pod_mtu, findings);
+    let masquerade = check_choice(raw.masquerade, "masquerade", SWITCH, findings);
     let audit_interval = check_interval(raw.audit_interval, findings);
     let log = raw.log.map_or_else(
         || Some("info".to_owned()),
@@ -101,6 +111,8 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         attach: attach?,
         xdp: xdp?,
         source_check: source_check?,
+        pod_mtu: pod_mtu?,
+        masquerade: masquerade?,
         audit_interval: audit_interval?,
         log: log?,
         program_log: program_log?,
@@ -197,6 +209,21 @@ fn check_choice<T: Copy>(
         None => choices.first().map(|choice| choice.1),
         Some(word) => findings.check(word.place, field, choose(&word.value, choices)),
     }
+}
+
+fn check_pod_mtu(mtu: Option<Located<String>>, findings: &mut Findings<ConfigDefect>) -> Option<PodMtu> {
+    // What the kernel lets a veth have.
+    const ALLOWED: std::ops::RangeInclusive<u32> = 68..=65_535;
+    let Some(mtu) = mtu else { return Some(PodMtu::default()) };
+    let meant = match mtu.value.as_str() {
+        "auto" => Some(PodMtu::Auto),
+        "keep" => Some(PodMtu::Keep),
+        number => number.parse().ok().filter(|bytes| ALLOWED.contains(bytes)).map(PodMtu::Fixed),
+    };
+    if meant.is_none() {
+        findings.add(mtu.place, "pod-mtu", ConfigDefect::PodMtu { value: mtu.value });
+    }
+    meant
 }
 
 fn check_interval(

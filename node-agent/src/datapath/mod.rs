@@ -14,6 +14,7 @@ pub mod memory;
 mod pins;
 mod program_set;
 mod route_map;
+mod trace;
 mod xdp;
 
 use std::{
@@ -24,10 +25,11 @@ use std::{
 pub use attach::Method;
 pub use error::DatapathError;
 use maps::Maps;
-use node_ebpf_common::{Counter, Hook, NextHop, Route};
+use node_ebpf_common::{Counter, Hook, NextHop, Route, TraceFilter};
 pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
+pub use trace::{LeftOut, TraceBatch, TraceOrder, boot_time};
 use xdp::Shortfalls;
 
 use crate::{
@@ -58,6 +60,11 @@ pub struct BpfDatapath {
     shortfalls: Shortfalls,
     log: ProgramLog,
     log_reader: Option<JoinHandle<()>>,
+    /// What is traced, while somebody wants it.
+    trace: Option<TraceOrder>,
+    trace_reader: Option<JoinHandle<()>>,
+    /// What programs that have been replaced had left out.
+    left_out_before: LeftOut,
 }
 
 impl BpfDatapath {
@@ -75,9 +82,18 @@ impl BpfDatapath {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
-        let programs = ProgramSet::load(&pins, log, xdp)?;
-        let (method, shortfalls) = (Method::choose(attach), Shortfalls::default());
-        let mut datapath = Self { pins, method, programs, shortfalls, log, log_reader: None };
+        let programs = ProgramSet::load(&pins, log, false, xdp)?;
+        let mut datapath = Self {
+            pins,
+            method: Method::choose(attach),
+            programs,
+            shortfalls: Shortfalls::default(),
+            log,
+            log_reader: None,
+            trace: None,
+            trace_reader: None,
+            left_out_before: LeftOut::default(),
+        };
         datapath.read_log();
         Ok(datapath)
     }
@@ -88,8 +104,58 @@ impl BpfDatapath {
     /// # Errors
     /// The kernel refuses; the old ones stay.
     pub fn set_log(&mut self, log: ProgramLog) -> Result<(), DatapathError> {
-        self.programs = ProgramSet::load(&self.pins, log, self.programs.xdp_mode())?;
-        self.log = log;
+        self.load(log, self.trace.clone())
+    }
+
+    /// Sets what is traced. Tells whether the programs were loaded anew for that: if so, the next
+    /// reconciliation puts them in place of the running ones, atomically.
+    ///
+    /// # Errors
+    /// The kernel refuses; everything stays as it was.
+    pub fn set_trace(&mut self, order: Option<TraceOrder>) -> Result<bool, DatapathError> {
+        match (&mut self.trace, order) {
+            (None, None) => Ok(false),
+            (Some(current), Some(order)) => {
+                if current.filter != order.filter {
+                    trace::set_filter(&mut self.programs.ebpf, order.filter)?;
+                    current.filter = order.filter;
+                }
+                Ok(false)
+            }
+            (_, order) => self.load(self.log, order).map(|()| true),
+        }
+    }
+
+    /// What is traced; none if nothing is.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceFilter> {
+        self.trace.as_ref().map(|order| order.filter)
+    }
+
+    /// How many packets got no event, since the agent started.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn left_out(&self) -> Result<LeftOut, DatapathError> {
+        let (before, now) = (self.left_out_before, trace::left_out(&self.programs.ebpf)?);
+        Ok(LeftOut { limited: before.limited + now.limited, lost: before.lost + now.lost })
+    }
+
+    /// Loads the programs anew, and reads what they say.
+    fn load(&mut self, log: ProgramLog, order: Option<TraceOrder>) -> Result<(), DatapathError> {
+        let left_out = self.left_out()?;
+        let mut programs = ProgramSet::load(&self.pins, log, order.is_some(), self.programs.xdp_mode())?;
+        let reader = match &order {
+            Some(order) => {
+                trace::set_filter(&mut programs.ebpf, order.filter)?;
+                Some(trace::read(&mut programs.ebpf, order.events.clone())?)
+            }
+            None => None,
+        };
+        if let Some(before) = std::mem::replace(&mut self.trace_reader, reader) {
+            before.abort();
+        }
+        (self.programs, self.log, self.trace, self.left_out_before) = (programs, log, order, left_out);
         self.read_log();
         Ok(())
     }

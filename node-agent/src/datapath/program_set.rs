@@ -9,7 +9,7 @@ use aya::{
 };
 use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS,
-    MAX_UPLINKS, NextHop, Route, Settings, Uplink, map_name,
+    MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, Uplink, XDP_DECAP, map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -33,20 +33,22 @@ pub struct ProgramSet {
 }
 
 impl ProgramSet {
-    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level is a
-    /// constant to the verifier, which removes what it switches off; so is whether XDP decapsulates.
+    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level, whether
+    /// packets are traced and whether XDP decapsulates are constants to the verifier, which removes what they
+    /// switch off.
     ///
     /// # Errors
     /// A pinned map has another shape, or the kernel refuses a part other than the XDP program.
-    pub fn load(pins: &Pins, log: ProgramLog, xdp_mode: XdpMode) -> Result<Self, DatapathError> {
-        let (level, decap) = (log as u8, u8::from(xdp_mode == XdpMode::Decap));
+    pub fn load(pins: &Pins, log: ProgramLog, trace: bool, xdp_mode: XdpMode) -> Result<Self, DatapathError> {
+        let (level, tracing, decap) = (log as u8, u8::from(trace), u8::from(xdp_mode == XdpMode::Decap));
         let mut loader = EbpfLoader::new();
         // Nothing is relocated against the kernel's types: their BTF need not be read.
-        loader.btf(None).override_global(aya_log::LEVEL, &level, true).override_global(
-            "XDP_DECAP",
-            &decap,
-            true,
-        );
+        loader.btf(None).override_global(aya_log::LEVEL, &level, true);
+        loader.override_global(TRACE_ON, &tracing, true).override_global(XDP_DECAP, &decap, true);
+        if !trace {
+            // Not used: one page, the least there is.
+            loader.map_max_entries(map_name::TRACE_EVENTS, 4096);
+        }
         for name in map_name::ALL {
             let pin = pins.map(name);
             check_shape(name, &pin)?;

@@ -10,6 +10,8 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use super::{
     Host, HostError,
     address_message::encode_address,
+    mtu,
+    namespaces::Namespaces,
     neighbour_message::encode_neighbour,
     observe::read_routes,
     route_message::{encode_delete_route, encode_new_route},
@@ -30,8 +32,9 @@ impl Host {
     /// there is one, and the routes cannot be read to see whether it is the same: observe anew.
     pub async fn apply_all(&self, changes: &[HostChange]) -> Result<Vec<Result<(), HostError>>, HostError> {
         let session = Session::open()?;
+        let namespaces = mtu::namespaces(changes);
         let mut results: Vec<_> = stream::iter(changes)
-            .map(|change| self.start(&session, change))
+            .map(|change| self.start(&session, change, &namespaces))
             .buffered(IN_FLIGHT)
             .collect()
             .await;
@@ -46,9 +49,11 @@ impl Host {
         &self,
         session: &Session,
         change: &'a HostChange,
+        namespaces: &Namespaces,
     ) -> impl Future<Output = Result<(), HostError>> + use<'a> {
         let started = match change {
             HostChange::Set(setting) => self.sysctls.set(setting).map(|()| None),
+            HostChange::SetMtu(change) => mtu::set(change, namespaces).map(|()| None),
             _ => match request(change) {
                 Some((request, flags)) => Ok(Some(session.change(request, flags))),
                 None => Err(HostError::UnsupportedKind(Box::new(change.clone()))),
@@ -70,7 +75,7 @@ impl Host {
 fn request(change: &HostChange) -> Option<(RouteNetlinkMessage, u16)> {
     let add = NLM_F_CREATE | NLM_F_EXCL;
     Some(match change {
-        HostChange::Set(_) => return None,
+        HostChange::Set(_) | HostChange::SetMtu(_) => return None,
         HostChange::AddAddress(address) => (RouteNetlinkMessage::NewAddress(encode_address(address)), add),
         // Replacing: the kernel itself may have begun to look for it. Nobody else uses this address.
         HostChange::SetNeighbour(set) => {
@@ -102,6 +107,7 @@ fn is_done(change: &HostChange, reason: &NetlinkError) -> bool {
         HostChange::DeleteNeighbour(_) => matches!(errno, Errno::ENOENT | Errno::ENODEV),
         HostChange::DeleteAddress(_) => matches!(errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
         HostChange::Set(_)
+        | HostChange::SetMtu(_)
         | HostChange::SetNeighbour(_)
         | HostChange::AddRoute(_)
         | HostChange::ReplaceRoute(_) => false,

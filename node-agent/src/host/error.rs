@@ -3,7 +3,7 @@ use std::{io, net::IpAddr, path::PathBuf};
 use nix::errno::Errno;
 
 use super::session::NetlinkError;
-use crate::model::HostChange;
+use crate::model::{HostChange, VethEnd};
 
 /// Why the host could not be read or changed: what failed, on which object, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,26 @@ pub enum HostError {
     /// Only unicast and blackhole routes can be made.
     #[error("cannot {0}: Podroute makes unicast and blackhole routes only")]
     UnsupportedKind(Box<HostChange>),
+    /// The MTU of a pod's veth could not be set.
+    #[error("cannot set the MTU of the {end} of {interface} to {mtu}: {reason}")]
+    Mtu {
+        /// Name of its host side.
+        interface: String,
+        /// Which end.
+        end: VethEnd,
+        /// In bytes.
+        mtu: u32,
+        /// Why.
+        reason: io::Error,
+    },
+    /// There is no way into a pod.
+    #[error(
+        "cannot set the MTU of the pod's end of {interface}: nothing in /run/netns or /proc names the pod's network namespace; in a container, give the agent the host's /run/netns or its processes (hostPID), or set `pod-mtu: keep`"
+    )]
+    PodNamespace {
+        /// Name of the veth's host side.
+        interface: String,
+    },
     /// A sysctl could not be read or written.
     #[error(
         "cannot {action} {}: {reason}; it needs root and a writable /proc/sys (in a container: privileged)",

@@ -3,12 +3,12 @@
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        AfSpecInet, AfSpecInet6, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkLayerType,
-        LinkMessage,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, InetDevConf, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
+        LinkLayerType, LinkMessage,
     },
 };
 
-use crate::model::Link;
+use crate::model::{Link, VethPeer};
 
 /// Asks for every link.
 pub(super) fn dump_links() -> RouteNetlinkMessage {
@@ -30,6 +30,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
         forwarding_v4: false,
         proxy_arp: false,
         ra_unless_forwarding: false,
+        peer: peer(&message.attributes),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -48,6 +49,21 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+/// The other end of a veth; nothing for what is none, or where the kernel does not tell.
+fn peer(attributes: &[LinkAttribute]) -> Option<VethPeer> {
+    let (mut veth, mut index, mut netns) = (false, None, None);
+    for attribute in attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(infos) => veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth)),
+            LinkAttribute::Link(other) => index = Some(*other),
+            LinkAttribute::LinkNetNsId(id) => netns = Some(*id),
+            _ => {}
+        }
+    }
+    let told = veth && netns.is_none_or(|id| id >= 0);
+    index.filter(|index| told && *index > 0).map(|index| VethPeer { netns, index, mtu: None })
 }
 
 fn ipv4_config(families: &[AfSpecUnspec]) -> Option<&InetDevConf> {
@@ -116,6 +132,7 @@ mod tests {
             forwarding_v4: true,
             proxy_arp: true,
             ra_unless_forwarding: true,
+            peer: None,
         };
         assert_eq!(decoded, Some(expected));
     }
@@ -129,6 +146,24 @@ mod tests {
         let link = decoded.unwrap();
         assert_eq!((link.mac, link.forwarding_v4, link.proxy_arp), ([0; 6], false, false));
         assert!(!link.ethernet);
+    }
+
+    #[test]
+    fn other_end_of_a_veth_is_known_by_namespace_and_index() {
+        let decoded = |kind, netns: Option<i32>| {
+            let mut attributes = vec![
+                LinkAttribute::IfName("veth-web-0".to_owned()),
+                LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+                LinkAttribute::Link(2),
+            ];
+            attributes.extend(netns.map(LinkAttribute::LinkNetNsId));
+            decode_link(&message(attributes)).unwrap().peer
+        };
+        let peer = |netns| Some(VethPeer { netns, index: 2, mtu: None });
+        assert_eq!(decoded(InfoKind::Veth, Some(0)), peer(Some(0)));
+        assert_eq!(decoded(InfoKind::Veth, None), peer(None));
+        assert_eq!(decoded(InfoKind::Veth, Some(-1)), None, "in a namespace without a number");
+        assert_eq!(decoded(InfoKind::Vlan, Some(0)), None, "its lower interface is not its other end");
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! The host's network by netlink and `/proc/sys`: reads it, changes it, tells when it changed.
 //!
 //! Everything acts on the network namespace of the calling thread, so the agent runs on a single-threaded
-//! runtime. Decoding and encoding are pure (`*_message`); the only I/O is in `session`, `sysctl` and `watch`.
+//! runtime. Decoding and encoding are pure (`*_message`); the only I/O is in `session`, `one_request`,
+//! `namespaces`, `sysctl` and `watch`.
 
 mod address_message;
 mod apply;
 mod error;
 mod link_message;
+mod mtu;
+mod namespaces;
 mod neighbour;
 mod neighbour_message;
 mod observe;
+mod one_request;
 mod route_message;
 mod session;
 mod sysctl;

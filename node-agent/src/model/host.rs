@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AddressFamily, PlaceholderNeighbour, Prefix};
+use super::{AddressFamily, PlaceholderNeighbour, Prefix, VethPeer};
 
 /// The host's network as the kernel reported it: links, addresses and the main routing table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,6 +60,8 @@ pub struct Link {
     /// Whether router advertisements are taken here only as long as the host does not forward
     /// (`net.ipv6.conf.NAME.accept_ra` is 1).
     pub ra_unless_forwarding: bool,
+    /// Its other end, if it is one end of a veth.
+    pub peer: Option<VethPeer>,
 }
 
 /// An address on an interface.

@@ -3,7 +3,7 @@ use std::{fmt, path::PathBuf};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AddressFamily, KernelRoute, OwnAddress, PlaceholderNeighbour, RouteKind};
+use super::{AddressFamily, KernelRoute, MtuChange, OwnAddress, PlaceholderNeighbour, RouteKind};
 
 /// One change to the kernel's own tables: a step of a plan, and what an error or a dry run names.
 ///
@@ -21,6 +21,8 @@ pub enum HostChange {
     AddRoute(RouteChange),
     /// Replace the route of ours that has this destination and metric.
     ReplaceRoute(RouteChange),
+    /// Set the MTU of a pod's veth.
+    SetMtu(MtuChange),
     /// Remove a route of ours.
     DeleteRoute(RouteChange),
     /// Remove a neighbour of ours.
@@ -45,6 +47,7 @@ impl fmt::Display for HostChange {
             Self::SetNeighbour(neighbour) => write!(f, "set neighbour {neighbour}"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
             Self::ReplaceRoute(route) => write!(f, "replace route {route}"),
+            Self::SetMtu(change) => change.fmt(f),
             Self::DeleteRoute(route) => write!(f, "delete route {route}"),
             Self::DeleteNeighbour(neighbour) => write!(f, "delete neighbour {neighbour}"),
             Self::DeleteAddress(address) => write!(f, "delete address {address}"),

@@ -7,6 +7,7 @@ mod host_change;
 mod interface;
 mod name;
 mod neighbour;
+mod pod_mtu;
 mod prefix;
 mod wanted;
 
@@ -20,6 +21,7 @@ pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, S
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
 pub use neighbour::PlaceholderNeighbour;
+pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};
 pub use wanted::{
     Attachment, NextHopKey, NodePath, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute,

@@ -128,6 +128,8 @@ pub struct WantedHost {
     pub neighbours: BTreeSet<PlaceholderNeighbour>,
     /// Local pods' interfaces, which need `proxy_arp` and `forwarding`.
     pub pod_interfaces: BTreeSet<String>,
+    /// MTU of local pods' veths in bytes, by the interface index of the host side.
+    pub pod_mtus: BTreeMap<u32, u32>,
     /// Names of the uplinks.
     pub uplinks: BTreeSet<String>,
 }

@@ -11,6 +11,7 @@ use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_data
 use crate::{
     datapath::Datapath,
     host::Host,
+    masquerade::{Masquerade, MasqueradeTable, Nft},
     model::{HostView, Wanted},
 };
 
@@ -68,6 +69,7 @@ pub struct Reconciler<D> {
     /// The datapath.
     pub datapath: D,
     host: Host,
+    masquerade: Masquerade,
     observed: Option<ObservedDatapath>,
     search_from: u32,
     report: Report,
@@ -76,7 +78,8 @@ pub struct Reconciler<D> {
 impl<D: Datapath> Reconciler<D> {
     /// Starts with whatever is in place.
     pub fn new(datapath: D, host: Host) -> Self {
-        Self { datapath, host, observed: None, search_from: 1, report: Report::default() }
+        let masquerade = Masquerade::new(Nft::system());
+        Self { datapath, host, masquerade, observed: None, search_from: 1, report: Report::default() }
     }
 
     /// What the passes so far came to.
@@ -91,6 +94,12 @@ impl<D: Datapath> Reconciler<D> {
         self.observed.as_ref()
     }
 
+    /// The masquerade table that is in place, as far as is known.
+    #[must_use]
+    pub fn masqueraded(&self) -> Option<&MasqueradeTable> {
+        self.masquerade.in_place()
+    }
+
     /// Forgets what is attached, so that the next pass attaches everything anew, in place.
     pub fn reattach(&mut self) {
         if let Some(observed) = &mut self.observed {
@@ -99,11 +108,18 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     /// Makes one pass: first the datapath, which the kernel's routes rely on, then the kernel's tables.
-    pub async fn pass(&mut self, wanted: &Wanted, view: &HostView, pass: Pass) {
+    pub async fn pass(
+        &mut self,
+        wanted: &Wanted,
+        masquerade: Option<&MasqueradeTable>,
+        view: &HostView,
+        pass: Pass,
+    ) {
         let started = Instant::now();
         let mut outcome = Outcome::default();
         self.datapath_pass(wanted, pass, &mut outcome);
         self.host_pass(wanted, view, pass, &mut outcome).await;
+        self.masquerade_pass(masquerade, pass, &mut outcome).await;
         self.conclude(outcome, started);
     }
 
@@ -162,6 +178,18 @@ impl<D: Datapath> Reconciler<D> {
                 }
             }
             Err(error) => outcome.failed("change the host's network".to_owned(), error.to_string()),
+        }
+    }
+
+    /// Before every source has synced the cluster's prefixes are not all known, and those that are missing
+    /// would be masqueraded: what is in place stays.
+    async fn masquerade_pass(&mut self, wanted: Option<&MasqueradeTable>, pass: Pass, outcome: &mut Outcome) {
+        if !pass.allow_delete {
+            return;
+        }
+        match self.masquerade.pass(wanted, pass.audit).await {
+            Ok(changed) => outcome.changes += usize::from(changed),
+            Err(failed) => outcome.failed(failed.change, failed.error.to_string()),
         }
     }
 

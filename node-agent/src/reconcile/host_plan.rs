@@ -1,4 +1,4 @@
-//! The plan for the kernel's own tables: sysctls, addresses, neighbours and routes.
+//! The plan for the kernel's own tables: sysctls, addresses, neighbours, routes and the MTU of pods' veths.
 //!
 //! Only what carries our mark is ever changed or removed: [`KernelRoute::PROTOCOL`] on a route
 //! and on a neighbour, [`OwnAddress::LABEL`] on an address.
@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::model::{
-    AddressChange, AddressFamily, HostChange, HostView, InterfaceAddress, KernelRoute, NeighbourChange,
-    OwnAddress, PlaceholderNeighbour, Prefix, RouteChange, Setting, WantedHost,
+    AddressChange, AddressFamily, HostChange, HostView, InterfaceAddress, KernelRoute, MtuChange,
+    NeighbourChange, OwnAddress, PlaceholderNeighbour, Prefix, RouteChange, Setting, VethEnd, WantedHost,
 };
 
 /// What to change, in this order, and what stands in the way.
@@ -79,6 +79,7 @@ pub fn plan(wanted: &WantedHost, observed: &HostView) -> HostPlan {
             .chain(addresses.add.into_iter().map(HostChange::AddAddress))
             .chain(neighbours.set.into_iter().map(HostChange::SetNeighbour))
             .chain(routes.set)
+            .chain(mtus(wanted, observed).into_iter().map(HostChange::SetMtu))
             .chain(routes.delete.into_iter().map(HostChange::DeleteRoute))
             .chain(neighbours.delete.into_iter().map(HostChange::DeleteNeighbour))
             .chain(addresses.delete.into_iter().map(HostChange::DeleteAddress))
@@ -139,6 +140,27 @@ fn addresses(wanted: &WantedHost, observed: &HostView) -> AddressPlan {
         .map(|found| change(found.link, found.address))
         .collect();
     plan
+}
+
+/// What is to be set so that both ends of each pod's veth have the wanted MTU. What is no veth is left alone.
+///
+/// The kernel drops what is larger than the MTU of the end where it arrives: when it shrinks, the pod must
+/// send less before the host takes less; when it grows, the other way round.
+fn mtus(wanted: &WantedHost, observed: &HostView) -> Vec<MtuChange> {
+    let change = |(index, mtu): (&u32, &u32)| {
+        let link = observed.link_by_index(*index)?;
+        let peer = link.peer?;
+        let shrinks = peer.mtu.is_some_and(|inside| inside > *mtu);
+        let order = if shrinks { [VethEnd::Pod, VethEnd::Host] } else { [VethEnd::Host, VethEnd::Pod] };
+        let differs = |end: &VethEnd| match end {
+            VethEnd::Host => link.mtu != *mtu,
+            VethEnd::Pod => peer.mtu != Some(*mtu),
+        };
+        let ends: Vec<VethEnd> = order.into_iter().filter(differs).collect();
+        let change = MtuChange { link: *index, interface: link.name.clone(), peer, mtu: *mtu, ends };
+        (!change.ends.is_empty()).then_some(change)
+    };
+    wanted.pod_mtus.iter().filter_map(change).collect()
 }
 
 struct NeighbourPlan {

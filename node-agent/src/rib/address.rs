@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use node_ebpf_common::Address;
 
 /// An address as the maps hold it; all zero for none.
-pub(super) fn to_map(address: Option<IpAddr>) -> Address {
+pub fn to_map(address: Option<IpAddr>) -> Address {
     match address {
         None => Address::NONE,
         Some(IpAddr::V4(v4)) => Address::from_v4(v4.octets()),

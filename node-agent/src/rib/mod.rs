@@ -14,7 +14,7 @@ mod resolve;
 mod select;
 mod table;
 
-pub use address::address_of;
+pub use address::{address_of, to_map};
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{ResolveSettings, Resolved, resolve};
@@ -22,4 +22,4 @@ pub use select::{Candidate, Loser, OwnNode, Role, Selection, Target, select};
 pub use table::{SourceStatus, Table};
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

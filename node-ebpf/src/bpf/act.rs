@@ -9,7 +9,7 @@ use node_ebpf::{
     decide::{self, Decision, Egress, Inner},
     rewrite,
 };
-use node_ebpf_common::{Address, Ending, MARK_FORWARDED, MARK_NOT_FOR_POD, NextHop};
+use node_ebpf_common::{Address, Ending, MARK_FORWARDED, MARK_TRANSLATABLE, NextHop};
 
 use super::{
     maps::{MappedFamily, Maps, remember},
@@ -120,11 +120,12 @@ fn route_from_pod<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
 }
 
 /// Marks what the stack gets for a destination that is no pod: if it leaves for a pod, netfilter has
-/// translated it.
+/// translated it. So may it have done with what is of a flow that is known already, as a new connection has
+/// its port changed if it would look like an old one.
 #[inline(always)]
 fn left_to_stack(skb: &mut Skb<'_>, outcome: Outcome) -> Outcome {
-    if matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost) {
-        skb.set_mark(MARK_NOT_FOR_POD);
+    if matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost | Outcome::StackTranslated) {
+        skb.set_mark(MARK_TRANSLATABLE);
     }
     outcome
 }
@@ -180,7 +181,7 @@ fn route_to_uplink<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
 /// Deals with a packet that the stack delivers to a pod; returns the verdict.
 #[inline(always)]
 pub fn to_pod(skb: &mut Skb<'_>, done: &mut Done) -> i32 {
-    if !skb.has_mark(MARK_NOT_FOR_POD) {
+    if !skb.has_mark(MARK_TRANSLATABLE) {
         done.outcome = Outcome::StackRouted;
         return verdict(Outcome::StackRouted);
     }
@@ -195,11 +196,10 @@ fn watch_to_pod<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
     Ok((Outcome::StackRouted, TC_ACT_UNSPEC))
 }
 
-/// Remembers the flow if the packet was given to the stack for another destination than this pod, which
-/// its mark tells; says whether it did.
+/// Remembers the flow if netfilter may have translated it, which its mark tells, and says whether it did.
 #[inline(always)]
 fn remember_translation<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> bool {
-    if !skb.take_mark(MARK_NOT_FOR_POD) {
+    if !skb.take_mark(MARK_TRANSLATABLE) {
         return false;
     }
     let Some(translation) = decide::translation(header, &Maps) else { return false };
@@ -234,15 +234,12 @@ fn decapsulate<O: Acting, I: Acting>(skb: &mut Skb<'_>, outer: &Header<O>) -> Ac
     let inner = I::parse(skb, ETHERNET_LENGTH + outer.length)?;
     let (target, congestion) = decide::decapsulate::<O, I, Maps>(outer, &inner, &Maps)?;
     skb.decapsulate::<O, I>(outer.length)?;
-    match target {
-        Inner::Local(pod) => {
-            rewrite::to_local_pod(skb, &inner, pod)?;
-            rewrite::congestion::<I, _>(skb, congestion)?;
-            Ok((Outcome::DecapLocal, Skb::redirect_peer(pod)))
-        }
-        Inner::Stack => {
-            rewrite::congestion::<I, _>(skb, congestion)?;
-            Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
-        }
+    if let Inner::Local(pod) = target {
+        rewrite::to_local_pod(skb, &inner, pod)?;
+        rewrite::congestion::<I, _>(skb, congestion)?;
+        return Ok((Outcome::DecapLocal, Skb::redirect_peer(pod)));
     }
+    rewrite::congestion::<I, _>(skb, congestion)?;
+    skb.set_mark(MARK_TRANSLATABLE);
+    Ok((Outcome::DecapStack, TC_ACT_UNSPEC))
 }

@@ -1,8 +1,9 @@
 //! Carries out what the library decides for frames that an uplink's driver has just received.
 
-use core::ptr;
-
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::{
+    Global,
+    bindings::{xdp_action, xdp_md},
+};
 use node_ebpf::{ETHERNET_LENGTH, Family, Header, Outcome, V4, V6, decide, rewrite};
 use node_ebpf_common::Ending;
 
@@ -15,7 +16,7 @@ use super::{
 /// Whether outer headers come off here: set by the agent when it loads the program, and a constant to the
 /// verifier.
 #[unsafe(no_mangle)]
-static XDP_DECAP: u8 = 0;
+static XDP_DECAP: Global<u8> = Global::new(0);
 
 /// What was done to a frame, and what to return for it.
 type Acted = Result<(Outcome, u32), Outcome>;
@@ -84,8 +85,7 @@ fn route<F: MappedFamily>(frame: &mut Frame, header: &Header<F>) -> Acted {
 fn decapsulate<O: MappedFamily, I: MappedFamily>(frame: &mut Frame, outer: &Header<O>) -> Acted {
     let inner = I::parse(frame, ETHERNET_LENGTH + outer.length)?;
     let (_, congestion) = decide::decapsulate::<O, I, Maps>(outer, &inner, &Maps)?;
-    // SAFETY: the static is initialised. Volatile, as the value is another one than the compiler sees.
-    if unsafe { ptr::read_volatile(&raw const XDP_DECAP) } == 0 {
+    if XDP_DECAP.load() == 0 {
         return Err(Outcome::Pass);
     }
     frame.decapsulate::<I>(outer.length)?;

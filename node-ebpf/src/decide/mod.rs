@@ -29,7 +29,7 @@ pub enum Decision<'t> {
 pub enum Inner<'t> {
     /// To a pod on this node.
     Local(&'t NextHop),
-    /// To the stack.
+    /// To the stack, which it is addressed to, which is to answer its sender, or has translated its flow.
     Stack,
 }
 

@@ -14,8 +14,7 @@ pub struct Translation<A> {
     pub both_ways: bool,
 }
 
-/// What to remember of a packet that leaves the stack for a pod, and was given to it for another
-/// destination. Nothing where replies go to the stack anyway: to this node or to the outside.
+/// What to remember of a packet that leaves the stack for a pod and may have been translated there. Nothing where replies go to the stack anyway: to this node or to the outside.
 #[inline(always)]
 pub fn translation<F: Family, T: Fib<F>>(header: &Header<F>, fib: &T) -> Option<Translation<F::Address>> {
     let flow = header.flow();

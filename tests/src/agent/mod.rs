@@ -2,6 +2,7 @@
 
 mod counters;
 mod settings;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use counters::{Count, Counters};
 pub use settings::Settings;
+pub use trace::Trace;
 
 use crate::{
     command,

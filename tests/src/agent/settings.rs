@@ -15,16 +15,16 @@ pub struct Settings {
     pub source_check: Option<&'static str>,
     /// `uplinks`.
     pub uplinks: Option<Vec<&'static str>>,
-    /// `program-log`.
-    pub program_log: Option<&'static str>,
     /// `masquerade`: `off` or `on`.
     pub masquerade: Option<&'static str>,
+    /// `audit-interval`.
+    pub audit_interval: Option<&'static str>,
+    /// `program-log`.
+    pub program_log: Option<&'static str>,
     /// `pod-mtu`: `auto`, `keep` or a number of bytes.
     pub pod_mtu: Option<&'static str>,
     /// `xdp`: `off`, `transit` or `decap`.
     pub xdp: Option<&'static str>,
-    /// `audit-interval`.
-    pub audit_interval: Option<&'static str>,
 }
 
 impl Settings {
@@ -46,10 +46,10 @@ impl Settings {
         let choices = [
             ("attach", self.attach),
             ("source-check", self.source_check),
-            ("program-log", self.program_log),
             ("masquerade", self.masquerade),
             ("xdp", self.xdp),
             ("audit-interval", self.audit_interval),
+            ("program-log", self.program_log),
         ];
         for (key, value) in choices {
             if let Some(value) = value {

@@ -4,6 +4,7 @@
 mod build;
 mod gateway;
 mod host;
+mod outside;
 mod owner;
 mod plain;
 mod remove;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 
 pub use gateway::Gateway;
 pub use host::{Endpoint, Node, Pod, View};
+pub use outside::Outside;
 pub use owner::{LabDir, sweep};
 pub use topology::{Network, NodePlan, Subnet, Topology};
 

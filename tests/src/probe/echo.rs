@@ -122,7 +122,14 @@ pub struct Seen {
 /// # Errors
 /// If the connection fails or is not done within 3 seconds, or other bytes come back.
 pub fn tcp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen> {
-    let address = SocketAddr::new(to.address(), ECHO_PORT);
+    tcp_at(from, SocketAddr::new(to.address(), ECHO_PORT), bytes)
+}
+
+/// The same to an address behind which an echo server is: a Service's, for example.
+///
+/// # Errors
+/// As [`tcp`].
+pub fn tcp_at(from: &dyn Endpoint, address: SocketAddr, bytes: usize) -> Result<Seen> {
     let payload = payload(bytes);
     let exchange = || -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
@@ -134,7 +141,7 @@ pub fn tcp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen>
         stream.read_to_end(&mut received)?;
         Ok(received)
     };
-    let what = || format!("TCP from {} to {} ({address}), {bytes} bytes", from.name(), to.name());
+    let what = || format!("TCP from {} to {address}, {bytes} bytes", from.name());
     let received = from.netns().run(exchange)?.with_context(what)?;
     check(&received, &payload).with_context(what)
 }
@@ -145,7 +152,14 @@ pub fn tcp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen>
 /// # Errors
 /// If nothing comes back within 3 seconds, or something else.
 pub fn udp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen> {
-    let address = SocketAddr::new(to.address(), ECHO_PORT);
+    udp_at(from, SocketAddr::new(to.address(), ECHO_PORT), bytes)
+}
+
+/// The same to an address behind which an echo server is: a Service's, for example.
+///
+/// # Errors
+/// As [`udp`].
+pub fn udp_at(from: &dyn Endpoint, address: SocketAddr, bytes: usize) -> Result<Seen> {
     let payload = payload(bytes);
     let exchange = || -> io::Result<Vec<u8>> {
         let socket = UdpSocket::bind((Family::of(address.ip()).unspecified(), 0))?;
@@ -157,7 +171,7 @@ pub fn udp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen>
         received.truncate(length);
         Ok(received)
     };
-    let what = || format!("UDP from {} to {} ({address}), {bytes} bytes", from.name(), to.name());
+    let what = || format!("UDP from {} to {address}, {bytes} bytes", from.name());
     let received = from.netns().run(exchange)?.with_context(what)?;
     check(&received, &payload).with_context(what)
 }

@@ -7,7 +7,7 @@ mod ping;
 mod series;
 mod tracepath;
 
-pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, udp};
+pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, tcp_at, udp, udp_at};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
 pub use series::{Series, SeriesReport};

@@ -1,6 +1,6 @@
 //! What a pod sends.
 
-use node_ebpf_common::{Hook, MARK_FORWARDED, MARK_NOT_FOR_POD, Outcome, SourceCheck};
+use node_ebpf_common::{Hook, MARK_FORWARDED, MARK_TRANSLATABLE, Outcome, SourceCheck};
 
 use crate::{
     packet::{Frame, parse},
@@ -79,8 +79,8 @@ fn what_the_stack_must_see_goes_there_unchanged() {
         let run = run(&frame);
         assert_eq!((run.outcome, run.verdict), (outcome, TC_ACT_UNSPEC));
         assert_eq!(run.data, frame.bytes(), "{}", outcome.label());
-        let not_for_pod = matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost);
-        assert_eq!(run.mark, if not_for_pod { MARK_NOT_FOR_POD } else { 0 });
+        let translatable = matches!(outcome, Outcome::StackNotRouted | Outcome::StackHost);
+        assert_eq!(run.mark, if translatable { MARK_TRANSLATABLE } else { 0 });
     }
 }
 

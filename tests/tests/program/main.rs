@@ -3,11 +3,19 @@
 //!
 //! They need root and BPF; without, they fail and say so.
 
+mod cluster;
 mod cost;
 mod from_pod;
 mod from_uplink;
+mod fuzz;
+mod model;
+mod model_packet;
 mod packet;
+mod random;
 mod rig;
 mod to_uplink;
+mod trace;
 mod xdp;
+mod xdp_random;
+mod xdp_rig;
 mod xdp_transit;

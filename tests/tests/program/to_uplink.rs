@@ -58,5 +58,6 @@ fn what_does_not_fit_with_its_outer_header_is_dropped_under_its_name() {
 fn what_from_pod_routed_goes_on_without_the_mark() {
     let context = Context { mark: MARK_FORWARDED | 0x4000, ..Context::default() };
     let frame = Frame::udp(POD, IPIP_POD, 10).bytes();
-    assert_eq!(Rig::new().run_uncounted(Hook::ToUplink, &frame, context), (TC_ACT_UNSPEC, 0x4000));
+    let (verdict, mark, data) = Rig::new().run_raw(Hook::ToUplink, &frame, context);
+    assert_eq!((verdict, mark, data), (TC_ACT_UNSPEC, 0x4000, frame));
 }

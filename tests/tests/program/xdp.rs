@@ -1,18 +1,14 @@
 //! What the driver of an uplink receives, before the stack has it.
 
+use std::net::Ipv6Addr;
+
 use node_ebpf_common::{Outcome, Uplink};
 
 use crate::{
     packet::{Frame, parse},
     rig::*,
+    xdp_rig::{XDP_DROP, XDP_PASS},
 };
-
-/// Verdicts (linux/bpf.h). Dropped.
-const XDP_DROP: u32 = 1;
-/// On to tc and the stack.
-const XDP_PASS: u32 = 2;
-
-const LOOPBACK: u32 = 1;
 
 /// A rig whose loopback, where test runs come in, is an uplink.
 fn uplink(mut rig: Rig) -> Rig {
@@ -25,7 +21,7 @@ fn transit() -> Rig {
 }
 
 fn decap() -> Rig {
-    uplink(Rig::with_decap())
+    uplink(Rig::load_with(0, false, true))
 }
 
 fn tunnelled(inner: &Frame) -> Frame {
@@ -115,26 +111,21 @@ fn the_outer_header_comes_off_and_the_rest_is_left_to_tc() {
 /// Another family inside: the frame says so afterwards.
 #[test]
 fn ipv6_comes_out_of_ipv4() {
-    let mut rig = decap();
-    let [source, destination] = [[0xfd, 3], [0xfd, 1]].map(|[a, b]| {
-        let mut address = [0; 16];
-        (address[0], address[1], address[15]) = (a, b, 10);
-        address
-    });
-    rig.set_route_v6(source, 16, IPIP_NEXT_HOP);
-    rig.set_route_v6(destination, 128, LOCAL_NEXT_HOP);
-    let mut inner = Vec::new();
-    etherparse::PacketBuilder::ipv6(source, destination, 64)
-        .udp(1, 2)
-        .write(&mut inner, &[7; 9])
-        .expect("packet");
-    let mut outer = Frame::udp(IPIP_NODE, NODE, 0).with(|ip| ip.protocol = etherparse::IpNumber::IPV6);
-    outer.payload.clone_from(&inner);
-    let run = rig.run_xdp(&outer.bytes());
+    let ipv6_in_ipv4 = |source: Ipv6Addr| {
+        let mut inner = Vec::new();
+        etherparse::PacketBuilder::ipv6(source.octets(), LOCAL_POD_V6.octets(), 64)
+            .udp(1, 2)
+            .write(&mut inner, &[7; 9])
+            .expect("packet");
+        let mut outer = Frame::udp(NODE_OVER_V4, NODE, 0).with(|ip| ip.protocol = etherparse::IpNumber::IPV6);
+        outer.payload.clone_from(&inner);
+        (outer.bytes(), inner)
+    };
+    let (outer, inner) = ipv6_in_ipv4(POD_OVER_V4);
+    let run = decap().run_xdp(&outer);
     assert_eq!((run.outcome, run.verdict), (Outcome::DecapPass, XDP_PASS));
     assert_eq!((&run.data[12..14], &run.data[14..]), (&[0x86, 0xdd][..], &inner[..]));
-    rig.set_route_v6(source, 16, DIRECT_NEXT_HOP);
-    let run = rig.run_xdp(&outer.bytes());
+    let run = decap().run_xdp(&ipv6_in_ipv4(IPIP_POD_V6).0);
     assert_eq!((run.outcome, run.verdict), (Outcome::DropSpoofedInnerSource, XDP_DROP));
 }
 
@@ -168,7 +159,7 @@ fn what_must_not_pass_is_dropped_early_under_its_name() {
         (Frame::udp(UNASSIGNED, LOCAL_POD, 10), Outcome::DropSpoofedUplinkSource),
         (Frame::udp(NODE, LOCAL_POD, 10), Outcome::DropSpoofedUplinkSource),
         (Frame::udp(DIRECT_POD, UNASSIGNED, 10), Outcome::DropUnassigned),
-        (Frame::udp(DIRECT_POD, [10, 244, 9, 1], 10), Outcome::DropNoNextHop),
+        (Frame::udp(DIRECT_POD, BROKEN, 10), Outcome::DropNoNextHop),
         (from(OUTSIDE, &inner), Outcome::DropUnknownTunnelSource),
         (from(DIRECT_NODE, &inner), Outcome::DropSpoofedInnerSource),
         (tunnelled(&Frame::ipip(IPIP_POD, LOCAL_POD, &inner)), Outcome::DropNestedTunnel),
@@ -186,7 +177,7 @@ fn what_must_not_pass_is_dropped_early_under_its_name() {
 /// The verifier removes the code of the mode that is off, and looks at no more than older ones can.
 #[test]
 fn the_program_is_small_and_smaller_without_decap() {
-    let mut sizes = [Rig::new(), Rig::with_decap()].map(|mut rig| {
+    let mut sizes = [Rig::new(), Rig::load_with(0, false, true)].map(|mut rig| {
         let info = rig.xdp().info().expect("info");
         let verified = info.verified_instruction_count().unwrap_or_default();
         let translated = info.size_translated().expect("size") / 8;

@@ -7,17 +7,19 @@ use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, unshare},
 };
-use node_ebpf_common::{Address, NextHop, Outcome, Uplink};
+use node_ebpf_common::{NextHop, Outcome, Uplink};
 
 use crate::{
     packet::{Frame, parse},
     rig::*,
+    xdp_rig::{XDP_PASS, XDP_REDIRECT},
 };
 
-const XDP_PASS: u32 = 2;
-const XDP_REDIRECT: u32 = 4;
+/// The index of each next hop in the cluster.
+const DIRECT_NEXT_HOP: u32 = 5;
+const IPIP_NEXT_HOP: u32 = 6;
+const DIRECT_NEXT_HOP_V6: u32 = 7;
 
-const LOOPBACK: u32 = 1;
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 const DIRECT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x12];
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -31,7 +33,7 @@ fn beside_an_uplink(body: impl FnOnce(Rig, u32) + Send + 'static) {
         ip("link set other up");
         ip("link set up0 up");
         ip("address add 10.0.1.11/24 dev up0");
-        ip("address add fd00:1::11/64 dev up0 nodad");
+        ip("address add fd00:0:0:1::11/64 dev up0 nodad");
         for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{path}"), "1").expect("forwarding");
         }
@@ -39,7 +41,7 @@ fn beside_an_uplink(body: impl FnOnce(Rig, u32) + Send + 'static) {
         let mut rig = Rig::new();
         rig.set_uplink(LOOPBACK, Uplink::default());
         rig.set_uplink(interface, Uplink { mac: OWN_MAC, flags: 0 });
-        for index in [DIRECT_NEXT_HOP, IPIP_NEXT_HOP] {
+        for index in [DIRECT_NEXT_HOP, IPIP_NEXT_HOP, DIRECT_NEXT_HOP_V6] {
             let next_hop = NextHop { interface, ..rig.next_hop(index) };
             rig.set_next_hop(index, next_hop);
         }
@@ -114,27 +116,24 @@ fn a_gateway_behind_another_one_is_no_neighbour() {
 fn the_gateway_may_be_ipv6() {
     beside_an_uplink(|mut rig, interface| {
         rig.set_device(interface);
-        ip("neigh add fd00:1::12 lladdr 02:00:00:00:00:12 dev up0 nud permanent");
+        ip("neigh add fd00:0:0:1::12 lladdr 02:00:00:00:00:12 dev up0 nud permanent");
         ip("neigh add 10.0.1.12 lladdr 02:00:00:00:00:01 dev up0 nud permanent");
-        let (v4, mut v6) = (rig.next_hop(DIRECT_NEXT_HOP), [0; 16]);
-        (v6[0], v6[3], v6[15]) = (0xfd, 1, 0x12);
-        let frame = Frame::udp(IPIP_POD, DIRECT_POD, 100).bytes();
-        rig.set_next_hop(DIRECT_NEXT_HOP, NextHop { gateway: Address::from_octets(v6), ..v4 });
-        let run = rig.run_xdp(&frame);
+        let v4 = Frame::udp(IPIP_POD, DIRECT_POD, 100).bytes();
+        let over_v4 = rig.next_hop(DIRECT_NEXT_HOP);
+        rig.set_next_hop(DIRECT_NEXT_HOP, NextHop { gateway: to_map(DIRECT_NODE_V6), ..over_v4 });
+        let run = rig.run_xdp(&v4);
         assert_eq!((run.outcome, &run.data[..6]), (Outcome::Transit, &DIRECT_MAC[..]));
 
-        let (source, mut destination) = ([0xfd; 16], v6);
-        destination[3] = 2;
-        rig.set_route_v6(destination, 128, DIRECT_NEXT_HOP);
-        let mut frame = [&[0; 12][..], &[0x86, 0xdd]].concat();
-        etherparse::PacketBuilder::ipv6(source, destination, 64)
+        let mut v6 = [&[0; 12][..], &[0x86, 0xdd]].concat();
+        etherparse::PacketBuilder::ipv6(IPIP_POD_V6.octets(), DIRECT_POD_V6.octets(), 64)
             .udp(1, 2)
-            .write(&mut frame, &[7])
+            .write(&mut v6, &[7])
             .expect("packet");
-        let run = rig.run_xdp(&frame);
+        let run = rig.run_xdp(&v6);
         assert_eq!((run.outcome, &run.data[..6], run.data[21]), (Outcome::Transit, &DIRECT_MAC[..], 63));
-        rig.set_next_hop(DIRECT_NEXT_HOP, v4);
-        let run = rig.run_xdp(&frame);
+        let over_v6 = rig.next_hop(DIRECT_NEXT_HOP_V6);
+        rig.set_next_hop(DIRECT_NEXT_HOP_V6, NextHop { gateway: to_map(DIRECT_NODE), ..over_v6 });
+        let run = rig.run_xdp(&v6);
         assert_eq!((run.outcome, run.verdict), (Outcome::Pass, XDP_PASS));
     });
 }

@@ -6,11 +6,12 @@ use super::apt::Candidate;
 use crate::toolchain::{MINIMUM_RUSTC, Missing, RUST_PACKAGES, llvm_package, numbers};
 
 /// The programs that building, the demo and the tests run, with the Debian package of each.
-pub const PROGRAMS: [(&str, &str); 12] = [
+pub const PROGRAMS: [(&str, &str); 13] = [
     ("cc", "gcc"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("iptables-restore", "iptables"),
     ("ping", "iputils-ping"),
     ("traceroute", "traceroute"),
     ("tracepath", "iputils-tracepath"),

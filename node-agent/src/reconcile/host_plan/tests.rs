@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::model::{Link, RouteKind};
+use crate::model::{Link, RouteKind, VethPeer};
 
+mod mtu;
 mod properties;
 mod tables;
 
@@ -22,6 +23,7 @@ fn link(index: u32, name: &str) -> Link {
         forwarding_v4: true,
         proxy_arp: true,
         ra_unless_forwarding: false,
+        peer: None,
     }
 }
 

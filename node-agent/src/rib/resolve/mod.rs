@@ -7,6 +7,7 @@
 mod kernel;
 mod nodes;
 mod overlap;
+mod pod_mtu;
 mod pods;
 mod underlay;
 mod uplinks;
@@ -20,9 +21,10 @@ use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind, Settings, SourceChe
 
 use super::{Candidate, OwnNode, Problem, ProblemKind, Role, Selection, Target, address::to_map};
 use crate::model::{
-    AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodName, Prefix, Wanted,
+    AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodMtu, PodName, Prefix, Wanted,
     WantedDatapath, WantedHost, WantedRoute,
 };
+use pod_mtu::ChosenMtu;
 use underlay::Underlay;
 
 /// What the agent's own configuration decides.
@@ -34,6 +36,8 @@ pub struct ResolveSettings {
     pub source_check: SourceCheck,
     /// Whether uplinks get the XDP program.
     pub xdp: bool,
+    /// How large local pods' packets may be.
+    pub pod_mtu: PodMtu,
 }
 
 /// How a next-hop object is reached, for people; the numbers are in [`NextHop`].
@@ -59,6 +63,8 @@ pub struct Resolved {
     pub paths: BTreeMap<NextHopKey, Path>,
     /// Selected prefixes that get no route, and why, for people.
     pub refused: BTreeMap<Prefix, String>,
+    /// The MTU of local pods.
+    pub pod_mtu: ChosenMtu,
     /// Problems found here, in order of kind and text; the selection's own are not repeated.
     pub problems: Vec<Problem>,
 }
@@ -245,6 +251,7 @@ impl Resolver<'_> {
             loopback.into_iter().flat_map(|link| host_addresses.iter().map(move |address| (link, *address)));
         let own = |family| to_map(self.own_address(family));
         let settings = Settings { node_v4: own(AddressFamily::V4), node_v6: own(AddressFamily::V6) };
+        let pod_mtus = self.pod_mtus(pods, uplinks);
         let Wanted { datapath, host } = std::mem::take(&mut self.out.wanted);
         self.out.wanted = Wanted {
             datapath: WantedDatapath {
@@ -256,6 +263,7 @@ impl Resolver<'_> {
             host: WantedHost {
                 addresses: own_addresses.map(|(link, address)| OwnAddress { link, address }).collect(),
                 pod_interfaces: pods.iter().map(|pod| pod.interface.clone()).collect(),
+                pod_mtus,
                 uplinks: uplinks.values().cloned().collect(),
                 ..host
             },

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Largest packet that every IPv6 link must take whole, in bytes (RFC 8200 section 5).
-const SMALLEST_MTU_V6: u32 = 1280;
+pub(super) const SMALLEST_MTU_V6: u32 = 1280;
 
 /// How packets get to a remote node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,7 @@ fn link(index: u32, name: &str) -> Link {
         forwarding_v4: true,
         proxy_arp: true,
         ra_unless_forwarding: true,
+        peer: None,
     }
 }
 

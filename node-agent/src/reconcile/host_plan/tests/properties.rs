@@ -45,6 +45,7 @@ fn any_wanted() -> impl Strategy<Value = WantedHost> {
             let mut wanted = wanted(&routes, &addresses);
             wanted.neighbours = routes.iter().filter_map(tables::kernel_needs).collect();
             wanted.uplinks = BTreeSet::from(["eth0".to_owned()]);
+            wanted.pod_mtus = pod.then_some((POD, 1480)).into_iter().collect();
             wanted.pod_interfaces = pod.then(|| "veth-web-0".to_owned()).into_iter().collect();
             wanted
         },
@@ -64,6 +65,8 @@ fn any_view() -> impl Strategy<Value = HostView> {
             view.links[1].ra_unless_forwarding = ra;
             view.links[2].forwarding_v4 = pod_forwarding;
             view.links[2].proxy_arp = proxy_arp;
+            let mtu = if right_mac { 1500 } else { 1400 };
+            view.links[2].peer = Some(VethPeer { netns: Some(0), index: 2, mtu: Some(mtu) });
             for (net, label) in addresses {
                 let address = on_lo(net, label);
                 if !view.addresses.iter().any(|other| other.address == address.address) {

@@ -34,6 +34,7 @@ pub(super) fn apply(change: &HostChange, view: &mut HostView) {
             let by_it = |route: &KernelRoute| kernel_needs(route) == Some(deleted.neighbour);
             assert!(!view.routes.iter().any(by_it), "a route still leads to it: {change}");
         }
+        HostChange::SetMtu(change) => set_mtu(change, view),
         HostChange::AddRoute(added) => {
             assert_usable(&added.route, view);
             let taken = |other: &&KernelRoute| slot(other) == slot(&added.route);
@@ -61,6 +62,17 @@ pub(super) fn apply(change: &HostChange, view: &mut HostView) {
             if !has_address(view, gone) {
                 view.routes.retain(|route| route.source != Some(gone));
             }
+        }
+    }
+}
+
+fn set_mtu(change: &MtuChange, view: &mut HostView) {
+    let link = view.links.iter_mut().find(|link| link.index == change.link);
+    let link = link.unwrap_or_else(|| panic!("ENODEV: {change}"));
+    for end in &change.ends {
+        match end {
+            VethEnd::Host => link.mtu = change.mtu,
+            VethEnd::Pod => link.peer.as_mut().expect("a veth").mtu = Some(change.mtu),
         }
     }
 }

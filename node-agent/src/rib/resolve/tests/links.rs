@@ -81,6 +81,39 @@ fn one_interface_is_one_pods() {
     assert_eq!(resolved.wanted.datapath.endpoints[&7].address_v4, mapped("10.244.1.10"));
 }
 
+/// The MTU of the only pod's veth, and where it comes from.
+fn pod_mtu(setting: PodMtu, view: &HostView, pods: &[Pod]) -> (Option<u32>, Resolved) {
+    let settings = ResolveSettings { pod_mtu: setting, ..ResolveSettings::default() };
+    let resolved = resolve(&selection(Cluster::default(), &nodes(), pods), view, &settings);
+    (resolved.wanted.host.pod_mtus.get(&7).copied(), resolved)
+}
+
+#[test]
+fn pods_get_the_uplinks_mtu_less_the_header_that_may_be_needed() {
+    let mut view = host();
+    let (mtu, resolved) = pod_mtu(PodMtu::Auto, &view, &[web()]);
+    assert_eq!((mtu, resolved.pod_mtu.bytes), (Some(1480), Some(1480)));
+    assert_eq!(resolved.pod_mtu.from, "eth0 has 1500, less 20 for an outer header");
+    assert_eq!(pod_mtu(PodMtu::Keep, &view, &[web()]).0, None);
+    assert_eq!(pod_mtu(PodMtu::Fixed(1300), &view, &[web()]).0, Some(1300));
+    view.links[1].mtu = 1400;
+    assert_eq!(pod_mtu(PodMtu::Auto, &view, &[web()]).0, Some(1380));
+    assert_eq!(pod_mtu(PodMtu::Auto, &view, &[]).1.wanted.host.pod_mtus, BTreeMap::new());
+}
+
+/// Below it the kernel takes IPv6 addresses off the interface, for good.
+#[test]
+fn a_pod_with_an_ipv6_address_never_gets_less_than_ipv6_needs() {
+    let mut view = host();
+    view.links[1].mtu = 1290;
+    assert_eq!(pod_mtu(PodMtu::Auto, &view, &[web()]).0, Some(1270), "IPv4 alone");
+    let mut dual = web();
+    dual.addresses.push("fd00:10:1::10".parse().unwrap());
+    let (mtu, resolved) = pod_mtu(PodMtu::Auto, &view, &[dual]);
+    assert_eq!(mtu, Some(1280));
+    assert_one_problem(&resolved, ProblemKind::MtuTooSmall, &["1270 is too small", "veth-web", "1280"]);
+}
+
 fn uplinks(resolved: &Resolved) -> Vec<&str> {
     let at_uplink = resolved.wanted.datapath.attachments.iter().filter(|at| at.hook == Hook::ToUplink);
     at_uplink.map(|at| at.interface.as_str()).collect()

@@ -1,0 +1,37 @@
+use ipnet::IpNet;
+
+use crate::{
+    model::NodeName,
+    rib::{Role, Selection},
+};
+
+/// What the table holds, of both families: disjoint prefixes, in order, as few as possible.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MasqueradeTable {
+    /// Where this node's pods have their addresses from: only what comes from there is masqueraded.
+    pub local_pods: Vec<IpNet>,
+    /// All pods and nodes of the cluster: what goes there is not masqueraded.
+    pub cluster: Vec<IpNet>,
+}
+
+impl MasqueradeTable {
+    /// The table for the node with this name. In the cluster is whatever the selection has a route for,
+    /// also one that this host cannot use at the moment: a node that is unreachable for a while must not
+    /// see our pods under another address afterwards.
+    #[must_use]
+    pub fn of(selection: &Selection, own: &NodeName) -> Self {
+        let routes = selection.routes.iter();
+        let local = routes.filter(|(_, route)| route.node == *own && route.role != Role::NodeAddress);
+        Self {
+            local_pods: aggregate(local.map(|(prefix, _)| prefix.net())),
+            cluster: aggregate(selection.routes.keys().map(|prefix| prefix.net())),
+        }
+    }
+}
+
+/// Sets of intervals refuse overlaps: a pod's own address inside of a prefix, for example.
+fn aggregate(nets: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
+    let mut nets = IpNet::aggregate(&nets.collect());
+    nets.sort();
+    nets
+}
