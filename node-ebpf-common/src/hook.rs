@@ -11,15 +11,21 @@ pub enum Hook {
     /// tc egress of the host side of a pod's veth: what the host's stack delivers to the pod. (What the
     /// programs deliver goes straight to the other side.)
     ToPod = 3,
+    /// XDP at an uplink: what other nodes and the outside send, before the kernel makes a packet of its own of
+    /// it.
+    Xdp = 4,
 }
 
 impl Hook {
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 
     /// Every hook, in the order of the counters map.
     pub const ALL: [Self; Self::COUNT as usize] =
-        [Self::FromPod, Self::FromUplink, Self::ToUplink, Self::ToPod];
+        [Self::FromPod, Self::FromUplink, Self::ToUplink, Self::ToPod, Self::Xdp];
+
+    /// Those whose programs are tc classifiers.
+    pub const CLASSIFIERS: [Self; 4] = [Self::FromPod, Self::FromUplink, Self::ToUplink, Self::ToPod];
 
     /// The one name it has everywhere: CLI, metrics, docs, pins.
     #[must_use]
@@ -29,6 +35,7 @@ impl Hook {
             Self::FromUplink => "from-uplink",
             Self::ToUplink => "to-uplink",
             Self::ToPod => "to-pod",
+            Self::Xdp => "xdp",
         }
     }
 
@@ -40,6 +47,7 @@ impl Hook {
             Self::FromUplink => "from_uplink",
             Self::ToUplink => "to_uplink",
             Self::ToPod => "to_pod",
+            Self::Xdp => "xdp",
         }
     }
 

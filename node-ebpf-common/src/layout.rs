@@ -10,6 +10,9 @@ pub const MAX_NEXT_HOPS: u32 = 16_384;
 /// Local pods' interfaces.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 
+/// Uplinks that the XDP program knows.
+pub const MAX_UPLINKS: u32 = 64;
+
 /// Flows of each address family that netfilter translates (Services). The least recently used goes first.
 pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
 
@@ -22,6 +25,9 @@ pub const MARK_FORWARDED: u32 = 0x0000_0020;
 /// its flow is translated". Where it then leaves for a pod, netfilter has translated it, as kube-proxy does
 /// for Services, and its flow is remembered.
 pub const MARK_TRANSLATABLE: u32 = 0x0000_0040;
+
+/// Name of the constant that says whether the XDP program takes outer headers off (1) or not (0).
+pub const XDP_DECAP: &str = "XDP_DECAP";
 
 /// Names of the maps: of the symbol in the object and of the pin.
 pub mod map_name {
@@ -44,6 +50,10 @@ pub mod map_name {
     /// IPv6 flows, likewise.
     pub const TRANSLATED_V6: &str = "TRANSLATED_V6";
 
+    /// Hash of interface index → [`crate::Uplink`]: where the XDP program runs.
+    pub const UPLINKS: &str = "UPLINKS";
+    /// Device map of interface index → the same: the uplinks that the XDP program may send out through.
+    pub const DEVICES: &str = "DEVICES";
     /// Array of one [`crate::TraceFilter`]. This and the other maps of tracing are not pinned: they live as
     /// long as the programs that were loaded with them.
     pub const TRACE_FILTER: &str = "TRACE_FILTER";
@@ -53,6 +63,16 @@ pub mod map_name {
     pub const TRACE_STATE: &str = "TRACE_STATE";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 8] =
-        [ROUTES_V4, ROUTES_V6, NEXT_HOPS, ENDPOINTS, SETTINGS, COUNTERS, TRANSLATED_V4, TRANSLATED_V6];
+    pub const ALL: [&str; 10] = [
+        ROUTES_V4,
+        ROUTES_V6,
+        NEXT_HOPS,
+        ENDPOINTS,
+        SETTINGS,
+        COUNTERS,
+        TRANSLATED_V4,
+        TRANSLATED_V6,
+        UPLINKS,
+        DEVICES,
+    ];
 }

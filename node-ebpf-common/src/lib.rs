@@ -16,6 +16,7 @@ mod outcome;
 mod route;
 mod settings;
 mod trace;
+mod uplink;
 
 pub use address::Address;
 pub use counter::{COUNTERS, Counter, OUTCOMES_PER_HOOK, counter_index};
@@ -24,13 +25,14 @@ pub use flow::Flow;
 pub use hook::Hook;
 pub use layout::{
     LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
-    MAX_TRANSLATED_FLOWS, map_name,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
 };
 pub use next_hop::{NextHop, NextHopKind};
 pub use outcome::{Ending, Outcome};
 pub use route::Route;
 pub use settings::Settings;
 pub use trace::{TRACE_BUFFER, TRACE_ON, TRACE_SNAPLEN, TraceEvent, TraceFilter, TraceState};
+pub use uplink::Uplink;
 
 /// Marks the shared types as plain bytes, so that aya may copy them to and from maps.
 #[cfg(feature = "user")]
@@ -54,6 +56,8 @@ mod user {
     unsafe impl aya::Pod for crate::TraceFilter {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::TraceState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::Uplink {}
 }
 
 #[cfg(test)]
@@ -104,8 +108,8 @@ mod tests {
         assert_eq!(size_of::<Settings>(), 2 * 16);
         assert_eq!(size_of::<Counter>(), 16);
         assert_eq!((size_of::<Flow<u32>>(), size_of::<Flow<Address>>()), (2 * 4 + 8, 2 * 16 + 8));
-        assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 4 * 48));
-        assert_eq!(MAX_TRANSLATED_FLOWS, 131_072);
+        assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 5 * 48));
+        assert_eq!((MAX_TRANSLATED_FLOWS, MAX_UPLINKS, size_of::<Uplink>()), (131_072, 64, 6 + 2));
     }
 
     #[test]

@@ -86,4 +86,7 @@ outcomes! {
     DropRewriteFailed = 24, "drop-rewrite-failed", Dropped, "the kernel refused to add or remove a header";
     StackTranslated = 25, "stack-translated", Stack, "netfilter translates this flow (a Service): the stack sees all of it";
     DropSpoofedUplinkSource = 26, "drop-spoofed-uplink-source", Dropped, "came in on an uplink from an address of this node's own";
+    Transit = 27, "transit", Forwarded, "sent on to another node, past the stack";
+    DecapPass = 28, "decap-pass", Stack, "IPIP header removed, passed on to tc";
+    Pass = 29, "pass", Stack, "left to the tc program";
 }

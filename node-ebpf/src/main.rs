@@ -8,20 +8,28 @@
 
 mod bpf {
     pub mod act;
+    pub mod frame;
     pub mod maps;
     pub mod skb;
     pub mod trace;
+    pub mod xdp;
 }
 
-use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::TC_ACT_UNSPEC,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use aya_log_ebpf::{log, macro_support::Level};
 use bpf::{
     act::{self, Done},
+    frame::Frame,
     maps,
     skb::Skb,
     trace,
 };
-use node_ebpf::Outcome;
+use node_ebpf::{Outcome, Packet as _};
 use node_ebpf_common::{Ending, Hook, MARK_FORWARDED};
 
 /// tc ingress at the host side of a pod's veth.
@@ -31,7 +39,7 @@ pub fn from_pod(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::from_pod(&mut skb, &mut done);
-    finish(&ctx, Hook::FromPod, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::FromPod, length, &done);
     verdict
 }
 
@@ -42,7 +50,7 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::from_uplink(&mut skb, &mut done);
-    finish(&ctx, Hook::FromUplink, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::FromUplink, length, &done);
     verdict
 }
 
@@ -57,7 +65,7 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::to_uplink(&mut skb, &mut done);
-    finish(&ctx, Hook::ToUplink, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::ToUplink, length, &done);
     verdict
 }
 
@@ -68,13 +76,24 @@ pub fn to_pod(ctx: TcContext) -> i32 {
     let length = skb.frame_length();
     let mut done = Done::UNREAD;
     let verdict = act::to_pod(&mut skb, &mut done);
-    finish(&ctx, Hook::ToPod, length, &done);
+    finish(&ctx, ctx.skb.skb, Hook::ToPod, length, &done);
+    verdict
+}
+
+/// XDP at an uplink, also for frames in more than one buffer (jumbo frames).
+#[xdp(frags)]
+pub fn xdp(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(ctx.ctx);
+    let length = frame.len();
+    let mut done = Done::UNREAD;
+    let verdict = bpf::xdp::from_uplink(&frame, &mut done);
+    finish(&ctx, ctx.ctx, Hook::Xdp, length, &done);
     verdict
 }
 
 /// Counts the outcome and logs it (code that exists only in programs loaded with that log level).
 #[inline(always)]
-fn finish(ctx: &TcContext, hook: Hook, length: u32, done: &Done) {
+fn finish(ctx: &impl EbpfContext, raw: impl trace::Traceable, hook: Hook, length: u32, done: &Done) {
     maps::count(hook, done.outcome, length);
     if done.outcome != Outcome::StackOtherProtocol {
         // Numbers, which the agent turns into names: with strings of many lengths the verifier would have
@@ -93,7 +112,7 @@ fn finish(ctx: &TcContext, hook: Hook, length: u32, done: &Done) {
     }
     // Last: the verifier need not go through it for each outcome when nothing looks at the outcome any more.
     if trace::on() {
-        trace::record(ctx.skb.skb, &trace::Ended { hook, length, done });
+        trace::record(raw, &trace::Ended { hook, length, done });
     }
 }
 

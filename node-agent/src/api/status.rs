@@ -96,7 +96,7 @@ pub struct AttachmentRow {
     pub interface: String,
     /// Which program, at which side.
     pub hook: String,
-    /// `tcx` or `clsact`.
+    /// `tcx` or `clsact`; of XDP `native` and its mode.
     pub method: String,
     /// The kernel's number of the program, as bpftool shows it.
     pub program_id: u32,

@@ -116,11 +116,13 @@ impl App {
         attached
             .into_iter()
             .flatten()
-            .map(|point| AttachmentRow {
-                interface: self.interface_name(point.link),
-                hook: point.hook.label().to_owned(),
-                method: datapath.method().label().to_owned(),
-                program_id: datapath.program_id(point.hook),
+            .filter_map(|point| {
+                Some(AttachmentRow {
+                    interface: self.interface_name(point.link),
+                    hook: point.hook.label().to_owned(),
+                    method: datapath.method_at(*point)?,
+                    program_id: datapath.program_id(point.hook),
+                })
             })
             .collect()
     }

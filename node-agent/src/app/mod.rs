@@ -29,13 +29,13 @@ use tracing::{info, warn};
 
 use crate::{
     api,
-    config::Config,
+    config::{Config, XdpMode},
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostError, HostWatch},
     masquerade::MasqueradeTable,
-    model::{HostView, PodMtu, SourceEvent, SourceId, SourceUpdate},
+    model::{HostView, NextHopKey, PodMtu, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
-    rib::{ResolveSettings, Resolved, Selection, Table, resolve, select},
+    rib::{ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
     source,
 };
 
@@ -74,7 +74,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let log = log::start(&config.log)?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
-    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log)?;
+    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let watch = HostWatch::subscribe()?;
     info!(
         "agent of node {} starts: state {}, pins in {}, programs attached by {}",
@@ -184,6 +184,7 @@ impl App {
         let settings = ResolveSettings {
             uplinks: self.config.uplinks.clone(),
             source_check: self.config.source_check,
+            xdp: self.config.xdp != XdpMode::Off,
             pod_mtu: self.config.pod_mtu,
         };
         self.resolved = resolve(&self.selection, &self.view, &settings);
@@ -199,8 +200,21 @@ impl App {
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
+        if audit && self.config.xdp != XdpMode::Off {
+            self.confirm_neighbours().await;
+        }
         if let Some(retry) = self.reconciler.report().retry_after() {
             self.due = self.due.min(Instant::now() + retry);
+        }
+    }
+
+    /// Keeps the neighbours fresh to which XDP sends past the stack.
+    async fn confirm_neighbours(&self) {
+        let next_hops = &self.resolved.wanted.datapath.next_hops;
+        let remote = next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_)));
+        let used = remote.filter_map(|(_, hop)| Some((hop.interface, address_of(hop.gateway)?))).collect();
+        if let Err(error) = self.host.confirm_neighbours(&used).await {
+            warn!("neighbours that XDP sends to are not confirmed: {error}");
         }
     }
 
@@ -208,7 +222,8 @@ impl App {
     fn problems(&self) -> BTreeSet<String> {
         let found = self.selection.problems.iter().chain(&self.resolved.problems);
         let conflicts = &self.reconciler.report().conflicts;
-        found.map(ToString::to_string).chain(conflicts.iter().cloned()).collect()
+        let shortfalls = self.reconciler.datapath.problems();
+        found.map(ToString::to_string).chain(conflicts.iter().cloned()).chain(shortfalls).collect()
     }
 
     /// Logs each problem once when it comes and once when it goes.

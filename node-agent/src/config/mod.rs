@@ -46,6 +46,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// How programs are attached.
     pub attach: AttachMethod,
+    /// What uplinks' drivers do of the work.
+    pub xdp: XdpMode,
     /// Which source addresses pods may send from.
     pub source_check: SourceCheck,
     /// How large pods' packets may be.
@@ -70,6 +72,30 @@ pub enum AttachMethod {
     Tcx,
     /// Filters of the clsact queueing discipline.
     Clsact,
+}
+
+/// What the XDP program at uplinks does; what it does not, tc does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XdpMode {
+    /// There is none.
+    #[default]
+    Off,
+    /// Forwards from uplink to uplink, and drops what must not come in.
+    Transit,
+    /// The same, and takes IPIP headers off.
+    Decap,
+}
+
+impl XdpMode {
+    /// The one name it has everywhere.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Transit => "transit",
+            Self::Decap => "decap",
+        }
+    }
 }
 
 /// Why there is no configuration.

@@ -12,6 +12,7 @@ pub(super) struct RawConfig {
     pub(super) bpffs: Option<Located<String>>,
     pub(super) socket: Option<Located<String>>,
     pub(super) attach: Option<Located<String>>,
+    pub(super) xdp: Option<Located<String>>,
     pub(super) source_check: Option<Located<String>>,
     pub(super) pod_mtu: Option<Located<String>>,
     pub(super) masquerade: Option<Located<String>>,

@@ -23,6 +23,7 @@ fn everything_but_node_and_source_has_a_default() {
             bpffs: PathBuf::from("/sys/fs/bpf"),
             socket: PathBuf::from("/run/podroute/agent.sock"),
             attach: AttachMethod::Auto,
+            xdp: XdpMode::Off,
             source_check: SourceCheck::Strict,
             pod_mtu: PodMtu::Auto,
             masquerade: false,
@@ -36,7 +37,7 @@ fn everything_but_node_and_source_has_a_default() {
 #[test]
 fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
-        socket: /run/p.sock\nattach: clsact\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
+        socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
         audit-interval: 2m 500ms\n\
         log: warn,node_agent::host=debug\nprogram-log: trace\n";
     assert_eq!(
@@ -48,6 +49,7 @@ fn every_field_is_read() {
             bpffs: PathBuf::from("/run/bpf"),
             socket: PathBuf::from("/run/p.sock"),
             attach: AttachMethod::Clsact,
+            xdp: XdpMode::Decap,
             source_check: SourceCheck::Loose,
             pod_mtu: PodMtu::Fixed(1400),
             masquerade: true,
@@ -79,7 +81,7 @@ fn a_bad_document_is_refused() {
         ("uplinks: [eth0\n", "agent.yaml:1:10: uplinks: not valid YAML: unclosed bracket '['"),
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
-            "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, \
+            "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
              source-check, pod-mtu, masquerade, audit-interval, log, program-log",
         ),
         (

@@ -4,7 +4,7 @@ use humantime_serde::re::humantime;
 use node_ebpf_common::SourceCheck;
 
 use super::{
-    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, LogFilterError, ProgramLog, UnknownLevel,
+    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, LogFilterError, ProgramLog, UnknownLevel, XdpMode,
     log_filter,
     raw::{RawConfig, RawSource},
 };
@@ -59,6 +59,12 @@ pub enum ConfigDefect {
 const ATTACH_METHODS: &[(&str, AttachMethod)] =
     &[("auto", AttachMethod::Auto), ("tcx", AttachMethod::Tcx), ("clsact", AttachMethod::Clsact)];
 
+const XDP_MODES: &[(&str, XdpMode)] = &[
+    (XdpMode::Off.label(), XdpMode::Off),
+    (XdpMode::Transit.label(), XdpMode::Transit),
+    (XdpMode::Decap.label(), XdpMode::Decap),
+];
+
 const SOURCE_CHECKS: &[(&str, SourceCheck)] =
     &[("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
 
@@ -84,6 +90,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     let bpffs = check_path(raw.bpffs, "bpffs", DEFAULT_BPFFS, folder_rule, findings);
     let socket = check_path(raw.socket, "socket", DEFAULT_SOCKET, socket_rule, findings);
     let attach = check_choice(raw.attach, "attach", ATTACH_METHODS, findings);
+    let xdp = check_choice(raw.xdp, "xdp", XDP_MODES, findings);
     let source_check = check_choice(raw.source_check, "source-check", SOURCE_CHECKS, findings);
     let pod_mtu = check_pod_mtu(raw.pod_mtu, findings);
     let masquerade = check_choice(raw.masquerade, "masquerade", SWITCH, findings);
@@ -102,6 +109,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         bpffs: bpffs?,
         socket: socket?,
         attach: attach?,
+        xdp: xdp?,
         source_check: source_check?,
         pod_mtu: pod_mtu?,
         masquerade: masquerade?,

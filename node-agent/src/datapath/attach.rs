@@ -13,7 +13,7 @@ use aya::{
 use nix::net::if_::if_nameindex;
 use node_ebpf_common::Hook;
 
-use super::{DatapathError, Pins, clsact, program_set::ProgramSet};
+use super::{DatapathError, Pins, clsact, program_set::ProgramSet, xdp};
 use crate::{
     config::AttachMethod,
     model::Attachment,
@@ -56,8 +56,8 @@ impl Method {
 /// The programs that are attached, and by which method.
 #[derive(Debug, Default)]
 pub struct Attached {
-    /// Pinned tcx links: number of the program that runs, or none if the link is dead.
-    pub tcx: BTreeMap<AttachmentPoint, Option<u32>>,
+    /// Pinned links, of tcx and XDP: number of the program that runs, or none if the link is dead.
+    pub links: BTreeMap<AttachmentPoint, Option<u32>>,
     /// Filters: number of the program.
     pub clsact: BTreeMap<AttachmentPoint, u32>,
 }
@@ -72,10 +72,10 @@ impl Attached {
         let mut attached = Self::default();
         for (hook, link) in pins.pinned_links()? {
             let running = names.get(&link).and_then(|name| running_program(pins, hook, link, name));
-            attached.tcx.insert(AttachmentPoint { link, hook }, running);
+            attached.links.insert(AttachmentPoint { link, hook }, running);
         }
         for (link, name) in &names {
-            for hook in Hook::ALL {
+            for hook in Hook::CLASSIFIERS {
                 let found = clsact::find(hook, *link).map_err(|error| DatapathError::Attach {
                     action: "look for",
                     hook: hook.label(),
@@ -97,15 +97,15 @@ impl Attached {
         programs: &ProgramSet,
         method: Method,
     ) -> BTreeMap<AttachmentPoint, AttachmentState> {
-        let points = self.tcx.keys().chain(self.clsact.keys());
+        let points = self.links.keys().chain(self.clsact.keys());
         points.map(|point| (*point, self.state(*point, programs.id(point.hook), method))).collect()
     }
 
     fn state(&self, point: AttachmentPoint, current: u32, method: Method) -> AttachmentState {
-        let (tcx, clsact) = (self.tcx.get(&point), self.clsact.get(&point));
+        let (linked, clsact) = (self.links.get(&point), self.clsact.get(&point));
         let even = match method {
-            Method::Tcx => tcx == Some(&Some(current)) && clsact.is_none(),
-            Method::Clsact => clsact == Some(&current) && tcx.is_none(),
+            Method::Clsact if point.hook != Hook::Xdp => clsact == Some(&current) && linked.is_none(),
+            _ => linked == Some(&Some(current)) && clsact.is_none(),
         };
         if even { AttachmentState::Current } else { AttachmentState::Stale }
     }
@@ -146,6 +146,9 @@ pub fn attach(
 /// The kernel refuses.
 pub fn detach(pins: &Pins, point: AttachmentPoint) -> Result<(), DatapathError> {
     remove_pin(pins, point.hook, point.link)?;
+    if point.hook == Hook::Xdp {
+        return Ok(());
+    }
     let Some(interface) = interface_names()?.remove(&point.link) else { return Ok(()) };
     clsact::detach(point.hook, &interface, point.link, side(point.hook)).map_err(|error| {
         DatapathError::Attach { action: "detach", hook: point.hook.label(), interface, error }
@@ -174,6 +177,9 @@ fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, at: &Attachment) -> Re
 /// Number of the program behind a pinned link, if it really runs at this interface: an interface of the
 /// same number may have come after the one that the link was for.
 fn running_program(pins: &Pins, hook: Hook, index: u32, interface: &str) -> Option<u32> {
+    if hook == Hook::Xdp {
+        return xdp::running_program(pins, index);
+    }
     let link = PinnedLink::from_pin(pins.link(hook, index)).ok()?;
     let program = FdLink::from(link).info().ok()?.program_id();
     let (_, running) = SchedClassifier::query_tcx(interface, side(hook)).ok()?;

@@ -15,6 +15,7 @@ mod pins;
 mod program_set;
 mod route_map;
 mod trace;
+mod xdp;
 
 use std::{
     net::IpAddr,
@@ -29,9 +30,10 @@ pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
 pub use trace::{LeftOut, TraceBatch, TraceOrder, boot_time};
+use xdp::Shortfalls;
 
 use crate::{
-    config::{AttachMethod, ProgramLog},
+    config::{AttachMethod, ProgramLog, XdpMode},
     reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
 };
 
@@ -55,6 +57,7 @@ pub struct BpfDatapath {
     pins: Pins,
     method: Method,
     programs: ProgramSet,
+    shortfalls: Shortfalls,
     log: ProgramLog,
     log_reader: Option<JoinHandle<()>>,
     /// What is traced, while somebody wants it.
@@ -70,15 +73,21 @@ impl BpfDatapath {
     ///
     /// # Errors
     /// No bpffs, a foreign map, or a kernel that refuses.
-    pub fn open(bpffs: &Path, attach: AttachMethod, log: ProgramLog) -> Result<Self, DatapathError> {
+    pub fn open(
+        bpffs: &Path,
+        attach: AttachMethod,
+        log: ProgramLog,
+        xdp: XdpMode,
+    ) -> Result<Self, DatapathError> {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
-        let programs = ProgramSet::load(&pins, log, false)?;
+        let programs = ProgramSet::load(&pins, log, false, xdp)?;
         let mut datapath = Self {
             pins,
             method: Method::choose(attach),
             programs,
+            shortfalls: Shortfalls::default(),
             log,
             log_reader: None,
             trace: None,
@@ -135,7 +144,7 @@ impl BpfDatapath {
     /// Loads the programs anew, and reads what they say.
     fn load(&mut self, log: ProgramLog, order: Option<TraceOrder>) -> Result<(), DatapathError> {
         let left_out = self.left_out()?;
-        let mut programs = ProgramSet::load(&self.pins, log, order.is_some())?;
+        let mut programs = ProgramSet::load(&self.pins, log, order.is_some(), self.programs.xdp_mode())?;
         let reader = match &order {
             Some(order) => {
                 trace::set_filter(&mut programs.ebpf, order.filter)?;
@@ -161,6 +170,21 @@ impl BpfDatapath {
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// How a program of this hook is attached at this interface; none if it is not, because tc does its work.
+    #[must_use]
+    pub fn method_at(&self, point: AttachmentPoint) -> Option<String> {
+        match point.hook {
+            Hook::Xdp if self.shortfalls.is_refused(point.link) => None,
+            Hook::Xdp => Some(format!("native, {}", self.programs.xdp_mode().label())),
+            _ => Some(self.method.label().to_owned()),
+        }
+    }
+
+    /// What does not work as configured although nothing has failed.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.shortfalls.texts()
     }
 
     /// The kernel's number of the current program of a hook.
@@ -201,7 +225,8 @@ impl BpfDatapath {
 
 impl Datapath for BpfDatapath {
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
-        let attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        self.shortfalls.review(&mut self.programs, &mut attachments)?;
         let mut maps = self.maps();
         Ok(ObservedDatapath {
             next_hops: maps.used_next_hops()?,
@@ -219,7 +244,13 @@ impl Datapath for BpfDatapath {
             MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
             MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
             MapChange::SetRoute { prefix, route } => self.maps().set_route(*prefix, *route),
+            MapChange::Attach(at) if at.hook == Hook::Xdp => {
+                self.shortfalls.attach(&mut self.programs, &self.pins, at)
+            }
             MapChange::Attach(at) => attach::attach(&mut self.programs, &self.pins, at, self.method),
+            MapChange::Detach(point) if point.hook == Hook::Xdp => {
+                self.shortfalls.detach(&mut self.programs, &self.pins, point.link)
+            }
             MapChange::Detach(point) => attach::detach(&self.pins, *point),
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
             MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
@@ -246,7 +277,7 @@ pub fn leftovers(bpffs: &Path) -> Result<Leftovers, DatapathError> {
     let pins = Pins::new(bpffs);
     let attached = attach::Attached::observe(&pins)?;
     let mut attachments: Vec<AttachmentPoint> =
-        attached.tcx.keys().chain(attached.clsact.keys()).copied().collect();
+        attached.links.keys().chain(attached.clsact.keys()).copied().collect();
     attachments.sort_unstable();
     attachments.dedup();
     let links = pins.links();

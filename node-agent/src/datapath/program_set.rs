@@ -5,15 +5,15 @@ use std::path::Path;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapInfo, MapType},
-    programs::SchedClassifier,
+    programs::{ProgramError, SchedClassifier, Xdp},
 };
 use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS,
-    NextHop, Route, Settings, TRACE_ON, map_name,
+    MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, Uplink, XDP_DECAP, map_name,
 };
 
 use super::{DatapathError, Pins};
-use crate::config::ProgramLog;
+use crate::config::{ProgramLog, XdpMode};
 
 /// Aligns the object's bytes, which the loader reads as structures.
 #[repr(C, align(32))]
@@ -27,21 +27,24 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("PODROUTE_EBPF_OBJ
 pub struct ProgramSet {
     pub(super) ebpf: Ebpf,
     ids: [u32; Hook::ALL.len()],
+    xdp_mode: XdpMode,
+    /// Why there is no XDP program. The others do without.
+    no_xdp: Option<String>,
 }
 
 impl ProgramSet {
-    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level, and
-    /// whether packets are traced, are constants to the verifier, which removes what they switch off.
+    /// Loads the object. Maps that are pinned are used, others are made and pinned. The log level, whether
+    /// packets are traced and whether XDP decapsulates are constants to the verifier, which removes what they
+    /// switch off.
     ///
     /// # Errors
-    /// A pinned map has another shape, or the kernel refuses a part.
-    pub fn load(pins: &Pins, log: ProgramLog, trace: bool) -> Result<Self, DatapathError> {
-        let level = log as u8;
+    /// A pinned map has another shape, or the kernel refuses a part other than the XDP program.
+    pub fn load(pins: &Pins, log: ProgramLog, trace: bool, xdp_mode: XdpMode) -> Result<Self, DatapathError> {
+        let (level, tracing, decap) = (log as u8, u8::from(trace), u8::from(xdp_mode == XdpMode::Decap));
         let mut loader = EbpfLoader::new();
         // Nothing is relocated against the kernel's types: their BTF need not be read.
         loader.btf(None).override_global(aya_log::LEVEL, &level, true);
-        let tracing = u8::from(trace);
-        loader.override_global(TRACE_ON, &tracing, true);
+        loader.override_global(TRACE_ON, &tracing, true).override_global(XDP_DECAP, &decap, true);
         if !trace {
             // Not used: one page, the least there is.
             loader.map_max_entries(map_name::TRACE_EVENTS, 4096);
@@ -53,13 +56,47 @@ impl ProgramSet {
         }
         let mut ebpf = loader.load(&OBJECT.0).map_err(|error| DatapathError::Load(Box::new(error)))?;
         let mut ids = [0; Hook::ALL.len()];
-        for hook in Hook::ALL {
+        for hook in Hook::CLASSIFIERS {
             let failed = |error| DatapathError::Program { hook: hook.label(), error: Box::new(error) };
             let program = classifier(&mut ebpf, hook)?;
             program.load().map_err(failed)?;
             ids[hook as usize] = program.info().map_err(failed)?.id();
         }
-        Ok(Self { ebpf, ids })
+        let mut set = Self { ebpf, ids, xdp_mode, no_xdp: None };
+        if xdp_mode != XdpMode::Off {
+            match set.load_xdp() {
+                Ok(id) => set.ids[Hook::Xdp as usize] = id,
+                Err(error) => {
+                    let text = "the kernel does not take the program (it must be 5.18 or newer)";
+                    set.no_xdp = Some(format!("{text}: {error:?}"));
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    fn load_xdp(&mut self) -> Result<u32, ProgramError> {
+        let program: &mut Xdp =
+            self.ebpf.program_mut(Hook::Xdp.program()).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        program.load()?;
+        Ok(program.info()?.id())
+    }
+
+    /// What the XDP program is to do.
+    pub fn xdp_mode(&self) -> XdpMode {
+        self.xdp_mode
+    }
+
+    /// This set's XDP program.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, String> {
+        if let Some(reason) = &self.no_xdp {
+            return Err(reason.clone());
+        }
+        let program = self.ebpf.program_mut(Hook::Xdp.program()).and_then(|program| program.try_into().ok());
+        program.ok_or_else(|| DatapathError::Missing(Hook::Xdp.program()).to_string())
     }
 
     /// The kernel's number of this set's program.
@@ -100,6 +137,8 @@ fn shape(name: &str) -> Shape {
         map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
         map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),
         map_name::SETTINGS => (MapType::Array, 4, size(size_of::<Settings>()), 1),
+        map_name::UPLINKS => (MapType::Hash, 4, size(size_of::<Uplink>()), MAX_UPLINKS),
+        map_name::DEVICES => (MapType::DevMapHash, 4, 8, MAX_UPLINKS),
         _ => (MapType::PerCpuArray, 4, size(size_of::<Counter>()), COUNTERS),
     }
 }

@@ -1,14 +1,14 @@
 //! The maps, and the library's view of them.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     helpers::generated::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
     Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_ROUTES, MAX_TRANSLATED_FLOWS, NextHop, Route, Settings, counter_index,
+    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, Uplink, counter_index,
 };
 
 #[btf_map]
@@ -33,6 +33,14 @@ static TRANSLATED_V4: Translated<V4> = LruHashMap::new();
 static TRANSLATED_V6: Translated<V6> = LruHashMap::new();
 
 #[btf_map]
+static UPLINKS: HashMap<u32, Uplink, { MAX_UPLINKS as usize }> = HashMap::new();
+
+/// Where frames may be sent out. Only programs for frames in several buffers may use it: the first program
+/// that is loaded with it decides.
+#[btf_map]
+pub static DEVICES: DevMapHash<{ MAX_UPLINKS as usize }> = DevMapHash::new();
+
+#[btf_map]
 static COUNTERS: PerCpuArray<Counter, { COUNTERS_LENGTH as usize }> = PerCpuArray::new();
 
 /// Adds a packet to its outcome's counter, on this CPU.
@@ -46,6 +54,13 @@ pub fn count(hook: Hook, outcome: Outcome, length: u32) {
             (*counter).bytes += u64::from(length);
         }
     }
+}
+
+/// The uplink with this interface index, if the XDP program may use it.
+#[inline(always)]
+pub fn uplink(interface: u32) -> Option<&'static Uplink> {
+    // SAFETY: the agent writes entries whole, and one that is removed or written over is still an uplink's.
+    unsafe { UPLINKS.get(interface) }
 }
 
 /// Flows that netfilter translates, with the time at which each was first seen.

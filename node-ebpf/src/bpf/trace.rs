@@ -1,15 +1,17 @@
 //! Tracing: a copy of each wanted packet, with what became of it, into a ring buffer. All of it exists only
 //! in programs that are loaded with [`on`]; for the others the verifier removes it.
 
-use core::{hint::black_box, ptr, slice};
+use core::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr, slice};
 
 use aya_ebpf::{
     Global,
-    bindings::__sk_buff,
+    bindings::{__sk_buff, xdp_md},
     btf_maps::{Array, PerCpuArray, RingBuf},
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes},
+    helpers::generated::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     macros::btf_map,
-    programs::TcContext,
 };
 use node_ebpf::{ETHERNET_LENGTH, Packet, Tables, V4, V6, peek};
 use node_ebpf_common::{
@@ -41,7 +43,8 @@ static TRACE_ON: Global<u8> = Global::new(0);
 /// The outcomes with which a packet leaves by the program.
 const FORWARDED: u64 = TraceFilter::outcomes_ending(Ending::Forwarded);
 /// The outcomes with which an outer header has been taken off.
-const DECAPSULATED: u64 = 1 << Outcome::DecapLocal as u32 | 1 << Outcome::DecapStack as u32;
+const DECAPSULATED: u64 =
+    1 << Outcome::DecapLocal as u32 | 1 << Outcome::DecapStack as u32 | 1 << Outcome::DecapPass as u32;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -60,22 +63,82 @@ pub struct Ended<'d> {
     pub done: &'d Done,
 }
 
-/// The packet through the kernel's helper, which reads it wherever its bytes are.
-struct Loaded<'c>(&'c TcContext);
+/// A packet at the end of a program: the kernel's context of it.
+pub trait Traceable: Copy {
+    /// Length of the frame in bytes, as it is now.
+    fn length(self) -> u32;
 
-impl Packet for Loaded<'_> {
+    /// Copies bytes of the frame, wherever they are; says whether there are so many.
+    ///
+    /// # Safety
+    /// There is room for them.
+    unsafe fn read(self, offset: u32, to: *mut c_void, length: u32) -> bool;
+
+    /// Index of the interface that it is at, and of the one that it came in on.
+    fn interfaces(self) -> (u32, u32);
+}
+
+impl Traceable for *mut __sk_buff {
+    #[inline(always)]
+    fn length(self) -> u32 {
+        // SAFETY: the kernel hands a valid context to the program.
+        unsafe { (*self).len }
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, offset: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: the context is valid, and the caller says that there is room.
+        (unsafe { bpf_skb_load_bytes(self.cast(), offset, to, length) }) == 0
+    }
+
+    #[inline(always)]
+    fn interfaces(self) -> (u32, u32) {
+        // SAFETY: as above.
+        unsafe { ((*self).ifindex, (*self).ingress_ifindex) }
+    }
+}
+
+impl Traceable for *mut xdp_md {
+    #[inline(always)]
+    fn length(self) -> u32 {
+        // SAFETY: as above.
+        (unsafe { bpf_xdp_get_buff_len(self) }) as u32
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, offset: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: as above.
+        (unsafe { bpf_xdp_load_bytes(self, offset, to, length) }) == 0
+    }
+
+    #[inline(always)]
+    fn interfaces(self) -> (u32, u32) {
+        // SAFETY: as above.
+        let here = unsafe { (*self).ingress_ifindex };
+        (here, here)
+    }
+}
+
+/// The packet through the kernel's helpers, which read it wherever its bytes are.
+struct Loaded<C>(C);
+
+impl<C: Traceable> Packet for Loaded<C> {
     /// Nothing to do: the helper reaches everything.
     #[inline(always)]
     fn reach(&mut self, _: usize) {}
 
     #[inline(always)]
     fn load<T: Copy>(&self, offset: usize) -> Option<T> {
-        self.0.load(offset).ok()
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: there is room for a T.
+        let read = unsafe { self.0.read(offset as u32, value.as_mut_ptr().cast(), size_of::<T>() as u32) };
+        // SAFETY: all of it has been written, and T is plain bytes.
+        read.then(|| unsafe { value.assume_init() })
     }
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        self.0.len()
+        self.0.length()
     }
 
     #[inline(always)]
@@ -87,8 +150,7 @@ impl Packet for Loaded<'_> {
 /// Writes an event for the packet, if it is wanted, its turn, and there is room; says whether it did. (A
 /// function of its own in the program, for the sake of the stack.)
 #[inline(never)]
-pub fn record(raw: *mut __sk_buff, ended: &Ended<'_>) -> bool {
-    let ctx = &TcContext::new(raw);
+pub fn record<C: Traceable>(ctx: C, ended: &Ended<'_>) -> bool {
     let (Some(filter), Some(state)) = (TRACE_FILTER.get(0), TRACE_STATE.get_ptr_mut(0)) else { return false };
     let Some(event) = TRACE_EVENT.get_ptr_mut(0) else { return false };
     // SAFETY: the pointers are to this CPU's entries, and no two of these programs run on one CPU at a time.
@@ -113,7 +175,7 @@ pub fn record(raw: *mut __sk_buff, ended: &Ended<'_>) -> bool {
     if !is_its_turn(filter, state, event.time) {
         return false;
     }
-    event.final_length = ctx.len();
+    event.final_length = ctx.length();
     // Bounded by bits: how a comparison bounds it would be lost on the way to the verifier.
     let wanted = (event.final_length.min(filter.snaplen).wrapping_sub(1) & (TRACE_SNAPLEN as u32 - 1)) + 1;
     let captured = if copy(ctx, &mut event.bytes, wanted) { wanted } else { 0 };
@@ -126,7 +188,7 @@ pub fn record(raw: *mut __sk_buff, ended: &Ended<'_>) -> bool {
 /// Reads the packet as it is now. A tunnel packet's ends are those of the packet inside; if the outer header
 /// has been taken off, its ends are those that the packet came in with.
 #[inline(always)]
-fn read_headers(packet: &Loaded<'_>, decapsulated: bool, event: &mut TraceEvent) {
+fn read_headers<C: Traceable>(packet: &Loaded<C>, decapsulated: bool, event: &mut TraceEvent) {
     (event.source_port, event.destination_port, event.protocol) = ([0; 2], [0; 2], 0);
     (event.outer_source, event.outer_destination) = (Address::NONE, Address::NONE);
     let came_in = (event.source, event.destination);
@@ -148,10 +210,9 @@ fn read_headers(packet: &Loaded<'_>, decapsulated: bool, event: &mut TraceEvent)
 
 /// Where it came in, where it leaves, and what the programs find for its destination.
 #[inline(always)]
-fn find_way(ctx: &TcContext, hook: Hook, forwarded: bool, event: &mut TraceEvent) {
+fn find_way<C: Traceable>(ctx: C, hook: Hook, forwarded: bool, event: &mut TraceEvent) {
     (event.next_hop, event.next_interface) = next_hop(event.destination);
-    // SAFETY: the kernel hands a valid context to the program.
-    let (here, came_by) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).ingress_ifindex) };
+    let (here, came_by) = ctx.interfaces();
     (event.in_interface, event.out_interface) = match hook.is_ingress() {
         true => (here, if forwarded { event.next_interface } else { 0 }),
         false => (came_by, here),
@@ -188,9 +249,9 @@ fn is_its_turn(filter: &TraceFilter, state: &mut TraceState, time: u64) -> bool 
 
 /// Copies this many bytes of the packet's start, unless it is shorter.
 #[inline(always)]
-fn copy(ctx: &TcContext, to: &mut [u8; TRACE_SNAPLEN], length: u32) -> bool {
+fn copy<C: Traceable>(ctx: C, to: &mut [u8; TRACE_SNAPLEN], length: u32) -> bool {
     // SAFETY: the destination has room for TRACE_SNAPLEN bytes, which is the most that is asked for.
-    (unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, to.as_mut_ptr().cast(), length) }) == 0
+    unsafe { ctx.read(0, to.as_mut_ptr().cast(), length) }
 }
 
 /// Writes the event with so many bytes of the packet. False if there is no room.

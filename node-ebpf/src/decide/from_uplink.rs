@@ -46,7 +46,7 @@ pub fn from_uplink<'t, F: Family, T: Fib<F>>(header: &Header<F>, fib: &'t T) -> 
 
 /// Whether the address is this node's own or one of its pods', so that nobody else may send from it.
 #[inline(always)]
-fn is_own<F: Family, T: Fib<F>>(address: F::Address, fib: &T) -> bool {
+pub(super) fn is_own<F: Family, T: Fib<F>>(address: F::Address, fib: &T) -> bool {
     let Some(route) = fib.route(address) else { return false };
     matches!(
         resolve(fib, route.next_hop),

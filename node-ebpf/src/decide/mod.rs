@@ -3,12 +3,14 @@
 mod from_pod;
 mod from_uplink;
 mod to_uplink;
+mod transit;
 mod translation;
 
 pub use from_pod::from_pod;
 pub use from_uplink::{decapsulate, from_uplink, is_tunnel_to_node};
 use node_ebpf_common::{NextHop, NextHopKind};
 pub use to_uplink::{Egress, to_uplink};
+pub use transit::transit;
 pub use translation::{Translation, translation};
 
 use crate::{Family, Header, Outcome, Tables};

@@ -181,7 +181,7 @@ fn build_node(dir: &LabDir, plan: &NodePlan) -> Result<Node> {
     Ok(node)
 }
 
-fn mount_bpffs(path: &Path) -> Result<()> {
+pub(super) fn mount_bpffs(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>)
         .with_context(|| format!("mounting a bpffs at {}: does this kernel have BPF?", path.display()))

@@ -2,6 +2,7 @@
 //! Labs do not see each other, so tests run side by side. Dropping a lab removes everything of it.
 
 mod build;
+mod gateway;
 mod host;
 mod outside;
 mod owner;
@@ -14,6 +15,7 @@ use std::{net::IpAddr, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 
+pub use gateway::Gateway;
 pub use host::{Endpoint, Node, Pod, View};
 pub use outside::Outside;
 pub use owner::{LabDir, sweep};
@@ -110,6 +112,12 @@ impl Lab {
     /// If there is none.
     pub fn pod(&self, name: &str) -> Result<&Pod> {
         self.pods.iter().find(|pod| pod.name == name).ok_or_else(|| anyhow!("the lab has no pod {name}"))
+    }
+
+    /// The host that holds the bridges. A node's end of its link there has the node's name.
+    #[must_use]
+    pub fn switch(&self) -> &Netns {
+        &self.switch
     }
 
     /// The router between the subnets.

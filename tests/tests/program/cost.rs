@@ -18,7 +18,7 @@ fn log_messages_cost_nothing_when_off() {
         assert!(verified < 100_000, "{} is too much for old verifiers: {verified}", hook.label());
         info.size_translated().expect("size") / 8
     };
-    for hook in Hook::ALL {
+    for hook in Hook::CLASSIFIERS {
         let (off, debug, trace) = (translated(0, hook), translated(4, hook), translated(5, hook));
         println!("{}: {off} instructions, {trace} with log messages", hook.label());
         assert!(off < debug && debug <= trace);
@@ -29,7 +29,7 @@ fn log_messages_cost_nothing_when_off() {
 /// Tracing exists only in programs loaded with it, likewise.
 #[test]
 fn tracing_costs_nothing_when_off() {
-    for hook in Hook::ALL {
+    for hook in Hook::CLASSIFIERS {
         let size = |trace| {
             let info = Rig::load(0, trace).program(hook).info().expect("info");
             let verified = info.verified_instruction_count().unwrap_or_default();

@@ -15,3 +15,7 @@ mod random;
 mod rig;
 mod to_uplink;
 mod trace;
+mod xdp;
+mod xdp_random;
+mod xdp_rig;
+mod xdp_transit;

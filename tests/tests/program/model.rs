@@ -71,6 +71,7 @@ impl Model {
             Hook::FromUplink => self.uplink_brings(frame, &ip, context),
             Hook::ToUplink => self.stack_sends(frame, &ip, context, &mut mark),
             Hook::ToPod => self.stack_delivers(frame, &ip, &mut mark),
+            Hook::Xdp => unreachable!("XDP is compared with tc, not with the model"),
         });
         match decided {
             Ok(act) => Expected {

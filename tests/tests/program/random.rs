@@ -154,7 +154,7 @@ pub fn frame(rng: &mut Rng, hook: Hook) -> (Vec<u8>, Context) {
         // Mostly what belongs there, so that not every packet is dropped as spoofed.
         match hook {
             Hook::FromPod => inside.0 = own_pod(v6),
-            Hook::FromUplink => inside = (remote(rng, v6), own_pod(v6)),
+            Hook::FromUplink | Hook::Xdp => inside = (remote(rng, v6), own_pod(v6)),
             Hook::ToUplink | Hook::ToPod => {}
         }
     }

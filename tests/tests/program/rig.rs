@@ -10,7 +10,7 @@ use aya::{
 use ipnet::IpNet;
 use node_ebpf_common::{
     Address, Counter, Endpoint, Flow, Hook, NextHop, Outcome, Route, Settings, SourceCheck, TRACE_ON,
-    counter_index, map_name,
+    XDP_DECAP, counter_index, map_name,
 };
 
 pub use crate::cluster::*;
@@ -77,21 +77,28 @@ impl Rig {
 
     /// Loads the object with log messages up to this level, and with tracing or without.
     pub fn load(level: u8, trace: bool) -> Self {
+        Self::load_with(level, trace, false)
+    }
+
+    /// The same, with an XDP program that takes outer headers off or not.
+    pub fn load_with(level: u8, trace: bool, decap: bool) -> Self {
         // Nothing in the object is relocated against the kernel's types, so those need not be read.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global("AYA_LOG_LEVEL", &level, true)
             .override_global(TRACE_ON, &u8::from(trace), true)
+            .override_global(XDP_DECAP, &u8::from(decap), true)
             .load(&object())
             .unwrap_or_else(|error| {
                 panic!("cannot load the BPF object (root? `sudo cargo xtask test`): {error:#?}")
             });
-        for hook in Hook::ALL {
+        for hook in Hook::CLASSIFIERS {
             let program: &mut SchedClassifier =
                 ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier");
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
         let mut rig = Self { ebpf };
+        rig.xdp().load().unwrap_or_else(|error| panic!("verifier: xdp: {error:#?}"));
         rig.fill(&Cluster::new());
         rig
     }
@@ -110,7 +117,7 @@ impl Rig {
         self.set_endpoint(cluster.endpoint);
     }
 
-    fn map(&mut self, name: &str) -> &mut Map {
+    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
         self.ebpf.map_mut(name).expect("map")
     }
 
@@ -189,8 +196,15 @@ impl Rig {
 
     /// Runs a program once in a context.
     pub fn run_with(&mut self, hook: Hook, packet: &[u8], context: Context) -> Run {
+        let run = |rig: &mut Self| rig.run_raw(hook, packet, context);
+        let ((verdict, mark, data), outcome, counter) = self.counted(hook, run);
+        Run { verdict, data, outcome, counter, mark }
+    }
+
+    /// Makes one run of a hook's program and finds the one counter that moved.
+    pub fn counted<R>(&mut self, hook: Hook, run: impl FnOnce(&mut Self) -> R) -> (R, Outcome, Counter) {
         let before: Vec<Counter> = Outcome::ALL.iter().map(|&outcome| self.counter(hook, outcome)).collect();
-        let (verdict, mark, data) = self.run_raw(hook, packet, context);
+        let result = run(self);
         let moved: Vec<(Outcome, Counter)> = Outcome::ALL
             .iter()
             .zip(before)
@@ -205,7 +219,7 @@ impl Rig {
         let [(outcome, counter)] = moved[..] else {
             panic!("a packet must be counted under exactly one outcome, not {moved:?}")
         };
-        Run { verdict, data, outcome, counter, mark }
+        (result, outcome, counter)
     }
 
     /// Runs a program once; returns verdict, mark and packet.

@@ -34,6 +34,8 @@ pub struct ResolveSettings {
     pub uplinks: Vec<String>,
     /// Which source addresses local pods may send from.
     pub source_check: SourceCheck,
+    /// Whether uplinks get the XDP program.
+    pub xdp: bool,
     /// How large local pods' packets may be.
     pub pod_mtu: PodMtu,
 }
@@ -255,7 +257,7 @@ impl Resolver<'_> {
             datapath: WantedDatapath {
                 endpoints: pods.iter().map(|pod| (pod.link, pod.endpoint)).collect(),
                 settings,
-                attachments: attachments(pods, uplinks),
+                attachments: attachments(pods, uplinks, self.settings.xdp),
                 ..datapath
             },
             host: WantedHost {
@@ -273,7 +275,7 @@ impl Resolver<'_> {
     }
 }
 
-fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> BTreeSet<Attachment> {
+fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>, xdp: bool) -> BTreeSet<Attachment> {
     let attachment =
         |link: u32, interface: &str, hook| Attachment { link, interface: interface.to_owned(), hook };
     let at_pods = pods
@@ -282,7 +284,9 @@ fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>) -> BTreeSet<A
     let at_uplinks = uplinks.iter().flat_map(|(link, interface)| {
         [Hook::FromUplink, Hook::ToUplink].map(|hook| attachment(*link, interface, hook))
     });
-    at_pods.chain(at_uplinks).collect()
+    let before_uplinks =
+        uplinks.iter().filter(|_| xdp).map(|(link, interface)| attachment(*link, interface, Hook::Xdp));
+    at_pods.chain(at_uplinks).chain(before_uplinks).collect()
 }
 
 #[cfg(test)]
