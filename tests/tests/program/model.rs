@@ -97,6 +97,44 @@ impl Model {
         }
     }
 
+    /// What the XDP program must do, on an uplink through which the kernel knows no neighbours: outcome, whether
+    /// the frame is dropped, and the frame afterwards.
+    pub fn expect_xdp(&self, frame: &[u8], decap: bool) -> (Outcome, bool, Vec<u8>) {
+        let ip = matches!(frame[12..14], [0x08, 0x00] | [0x86, 0xdd]);
+        if !ip || frame[..6] != [0; 6] {
+            return (Outcome::StackOtherProtocol, false, frame.to_vec());
+        }
+        match self.xdp(frame, decap) {
+            Ok(data) => (Outcome::DecapPass, false, data),
+            // What cannot be read here may be readable for tc.
+            Err(Outcome::DropMalformed) => (Outcome::Pass, false, frame.to_vec()),
+            Err(outcome) => (outcome, outcome.ending() == Ending::Dropped, frame.to_vec()),
+        }
+    }
+
+    fn xdp(&self, frame: &[u8], decap: bool) -> Result<Vec<u8>, Outcome> {
+        let ip = read(frame, 14, frame[12] == 0x86, 0)?;
+        if self.is_tunnel_to_node(&ip) {
+            if ip.fragment {
+                return Err(Outcome::DropTunnelFragment);
+            }
+            let inner = read(frame, 14 + ip.length, ip.protocol == 41, 0)?;
+            let (_, _, congested) = self.accept(&ip, &inner)?;
+            return if decap { Ok(without_outer(frame, &ip, &inner, congested)) } else { Err(Outcome::Pass) };
+        }
+        if self.is_own(ip.source) {
+            return Err(Outcome::DropSpoofedUplinkSource);
+        }
+        self.next_hop(ip.destination, Outcome::Pass)?;
+        Err(Outcome::Pass)
+    }
+
+    fn is_tunnel_to_node(&self, ip: &Ip) -> bool {
+        let settings = self.cluster.settings;
+        let node = if ip.source.is_ipv4() { settings.node_v4 } else { settings.node_v6 };
+        matches!(ip.protocol, 4 | 41) && to_map(ip.destination) == node
+    }
+
     fn find(&self, address: IpAddr) -> Option<(Route, Option<NextHop>)> {
         self.cluster.route(address).map(|route| (route, self.cluster.next_hop(route.next_hop)))
     }
@@ -159,9 +197,7 @@ impl Model {
     }
 
     fn uplink_brings(&self, frame: &[u8], ip: &Ip, context: Context) -> Decided {
-        let settings = self.cluster.settings;
-        let node = if ip.source.is_ipv4() { settings.node_v4 } else { settings.node_v6 };
-        if matches!(ip.protocol, 4 | 41) && to_map(ip.destination) == node {
+        if self.is_tunnel_to_node(ip) {
             return self.decapsulate(frame, ip, context);
         }
         if self.is_own(ip.source) {
@@ -182,11 +218,9 @@ impl Model {
         Ok(deliver(data, &via, Outcome::Local))
     }
 
-    fn decapsulate(&self, frame: &[u8], ip: &Ip, context: Context) -> Decided {
-        if ip.fragment {
-            return Err(Outcome::DropTunnelFragment);
-        }
-        let inner = read(frame, 14 + ip.length, ip.protocol == 41, context.gso_size)?;
+    /// Whether a tunnel packet is accepted: the next hop of what is inside, and whether that gets the congestion
+    /// mark.
+    fn accept(&self, ip: &Ip, inner: &Ip) -> Result<(NextHop, NextHopKind, bool), Outcome> {
         let owner = self.find(inner.source).and_then(|found| found.1);
         let remote = [NextHopKind::Direct as u32, NextHopKind::Ipip as u32];
         let owned = owner.is_some_and(|owner| {
@@ -211,14 +245,19 @@ impl Model {
         if !matches!(kind, NextHopKind::LocalPod | NextHopKind::Host) {
             return Err(Outcome::DropTunnelNotLocal);
         }
+        Ok((via, kind, congested))
+    }
+
+    fn decapsulate(&self, frame: &[u8], ip: &Ip, context: Context) -> Decided {
+        if ip.fragment {
+            return Err(Outcome::DropTunnelFragment);
+        }
+        let inner = read(frame, 14 + ip.length, ip.protocol == 41, context.gso_size)?;
+        let (via, kind, congested) = self.accept(ip, &inner)?;
         if context.gso_size > 0 {
             return Err(Outcome::DropRewriteFailed);
         }
-        let ether_type = if inner.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
-        let mut data = [&frame[..12], &ether_type, &frame[14 + ip.length..]].concat();
-        if congested {
-            mark_congestion(&mut data, 14);
-        }
+        let mut data = without_outer(frame, ip, &inner, congested);
         let to_pod = kind == NextHopKind::LocalPod
             && forwardable(&inner, &via).is_ok()
             && !self.translated.contains(&flow(&inner).reversed());
@@ -283,6 +322,16 @@ impl Model {
         self.translated.extend(&flows);
         !flows.is_empty()
     }
+}
+
+/// The frame without its outer header.
+fn without_outer(frame: &[u8], ip: &Ip, inner: &Ip, congested: bool) -> Vec<u8> {
+    let ether_type = if inner.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+    let mut data = [&frame[..12], &ether_type, &frame[14 + ip.length..]].concat();
+    if congested {
+        mark_congestion(&mut data, 14);
+    }
+    data
 }
 
 fn flow(ip: &Ip) -> Flow<Address> {

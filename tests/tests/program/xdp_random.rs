@@ -7,6 +7,7 @@ use fastrand::Rng;
 use node_ebpf_common::{Ending, Hook, Outcome, Uplink};
 
 use crate::{
+    model::Model,
     random,
     rig::*,
     xdp_rig::{XDP_DROP, XDP_PASS},
@@ -14,6 +15,8 @@ use crate::{
 
 /// Packets of a run.
 const PACKETS: u32 = 20_000;
+/// Packets that each mode is compared with the model on.
+const MODELLED: u32 = 100_000;
 /// The default seed; `PODROUTE_SEED` sets another.
 const SEED: u64 = 3;
 
@@ -77,4 +80,42 @@ fn compare(rig: &mut Rig, frame: &[u8], decap: bool) -> Outcome {
     };
     assert!(expected.contains(&second.outcome), "{}: {told}", second.outcome.label());
     first.outcome
+}
+
+/// Both modes, compared with the plain-Rust model: outcome, verdict, and every byte that comes out.
+#[test]
+fn xdp_does_as_the_model_says() {
+    for decap in [false, true] {
+        let (model, mut seen) = (Model::new(), BTreeMap::<_, u32>::new());
+        let mut rig = Rig::load_with(0, false, decap);
+        rig.set_uplink(LOOPBACK, Uplink::default());
+        let mut rng = Rng::with_seed(SEED);
+        for _ in 0..MODELLED {
+            let (frame, _) = random::frame(&mut rng, Hook::FromUplink);
+            let (outcome, dropped, data) = model.expect_xdp(&frame, decap);
+            let before = rig.counter(Hook::Xdp, outcome).packets;
+            let (verdict, after) = rig.run_xdp_raw(&frame);
+            let told = || format!("{} must be the outcome: {frame:02x?}", outcome.label());
+            assert_eq!(rig.counter(Hook::Xdp, outcome).packets, before + 1, "{}", told());
+            assert_eq!(verdict, if dropped { XDP_DROP } else { XDP_PASS }, "{}", told());
+            assert!(after == data, "{}\nis     {after:02x?}\nshould {data:02x?}", told());
+            *seen.entry(outcome).or_default() += 1;
+        }
+        println!("{seen:?}");
+        let mut wanted = vec![
+            Outcome::Pass,
+            Outcome::StackOtherProtocol,
+            Outcome::DropUnknownTunnelSource,
+            Outcome::DropSpoofedInnerSource,
+            Outcome::DropTunnelNotLocal,
+            Outcome::DropTunnelFragment,
+            Outcome::DropUnassigned,
+            Outcome::DropCongestionMark,
+            Outcome::DropSpoofedUplinkSource,
+        ];
+        wanted.extend(decap.then_some(Outcome::DecapPass));
+        for outcome in wanted {
+            assert!(seen.get(&outcome).is_some_and(|count| *count > 20), "{} was not met", outcome.label());
+        }
+    }
 }

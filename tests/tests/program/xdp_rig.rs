@@ -33,6 +33,16 @@ impl Rig {
         Run { verdict: result.return_value, data, outcome, counter, mark: 0 }
     }
 
+    /// Runs it once; returns verdict and packet.
+    pub fn run_xdp_raw(&mut self, packet: &[u8]) -> (u32, Vec<u8>) {
+        let mut data = vec![0; packet.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(packet), data_out: Some(&mut data), ..TestRunOptions::default() };
+        let result = self.xdp().test_run(options).expect("test run");
+        data.truncate(result.data_size_out as usize);
+        (result.return_value, data)
+    }
+
     /// Tells it of an uplink.
     pub fn set_uplink(&mut self, interface: u32, uplink: Uplink) {
         HashMap::<_, u32, Uplink>::try_from(self.map(map_name::UPLINKS))
