@@ -5,7 +5,7 @@ use aya::{
     maps::{Array, PerCpuArray, RingBuf},
 };
 use node_ebpf_common::{
-    Address, Ending, Hook, Outcome, TRACE_BUFFER, TraceEvent, TraceFilter, TraceState, map_name,
+    Address, Ending, Hook, Outcome, TRACE_BUFFER, TraceEvent, TraceFilter, TraceState, Uplink, map_name,
 };
 
 use crate::{packet::Frame, rig::*};
@@ -82,6 +82,26 @@ fn traced(filter: TraceFilter) -> Vec<Outcome> {
 fn without_a_wish_every_packet_is_traced_in_order() {
     let all: Vec<Outcome> = packets().iter().map(|(_, outcome, _)| *outcome).collect();
     assert_eq!(traced(TraceFilter::ALL), all);
+}
+
+/// A frame has no skb: what reads it is another helper.
+#[test]
+fn what_xdp_does_is_traced_as_well() {
+    let mut tracing = Tracing::with(TraceFilter::ALL);
+    tracing.0.set_uplink(LOOPBACK, Uplink::default());
+    let inner = Frame::udp(IPIP_POD, LOCAL_POD, 22);
+    let outer = Frame::ipip(OUTSIDE, NODE, &inner);
+    for frame in [&inner, &outer] {
+        tracing.0.run_xdp(&frame.bytes());
+    }
+    let events = tracing.events();
+    assert_eq!(outcomes(&events), [Outcome::Pass, Outcome::DropUnknownTunnelSource]);
+    for (event, frame) in events.iter().zip([&inner, &outer]) {
+        assert_eq!((event.hook, event.in_interface), (Hook::Xdp as u32, LOOPBACK));
+        assert_eq!((event.source, event.destination), (mapped(IPIP_POD), mapped(LOCAL_POD)));
+        assert_eq!(event.bytes[..frame.bytes().len()], frame.bytes());
+    }
+    assert_eq!(events[1].outer_source, mapped(OUTSIDE));
 }
 
 #[test]
