@@ -60,6 +60,8 @@ pub(super) struct PodPlan {
     pub name: String,
     pub node: String,
     pub addresses: Vec<IpAddr>,
+    /// Index of the interface at the host's side; none for the next one that is free.
+    pub index: Option<u32>,
 }
 
 fn pod_plans(node: &NodePlan) -> Vec<PodPlan> {
@@ -67,6 +69,7 @@ fn pod_plans(node: &NodePlan) -> Vec<PodPlan> {
         name: format!("{}-{number}", node.name),
         node: node.name.to_owned(),
         addresses: node.pod_prefixes.iter().map(|prefix| nth(*prefix, FIRST_POD + number)).collect(),
+        index: None,
     };
     (0..Topology::PODS_PER_NODE).map(plan).collect()
 }
@@ -194,14 +197,15 @@ pub(super) fn build_pod(dir: &LabDir, plan: &PodPlan, mtu: u16) -> Result<Pod> {
     let interface = format!("veth-{}", plan.name);
     let mac_text = mac.map(|byte| format!("{byte:02x}")).join(":");
     let inside = Pod::INSIDE;
+    let index = plan.index.map_or_else(String::new, |index| format!("index {index} "));
     node.ip_batch(&format!(
-        "link add {interface} mtu {mtu} address {HOST_SIDE_MAC} type veth peer name {inside} mtu {mtu} address \
+        "link add {interface} {index}mtu {mtu} address {HOST_SIDE_MAC} type veth peer name {inside} mtu {mtu} address \
          {mac_text} netns {}\nlink set {interface} up\n",
         netns.name()
     ))?;
     let addresses: String = plan.addresses.iter().map(|address| address_lines(*address)).collect();
     netns.ip_batch(&format!("link set {inside} up\n{addresses}"))?;
-    let PodPlan { name, node, addresses } = plan.clone();
+    let PodPlan { name, node, addresses, .. } = plan.clone();
     Ok(Pod { name, netns, addresses, node, interface, mac })
 }
 

@@ -145,9 +145,17 @@ impl Lab {
     /// # Errors
     /// If there is no such node or the pod cannot be built.
     pub fn add_pod(&mut self, node: &str, address: IpAddr) -> Result<Pod> {
+        self.add_pod_at(node, address, None)
+    }
+
+    /// The same with this index of the interface at the host's side.
+    ///
+    /// # Errors
+    /// As [`Self::add_pod`], and if there is an interface of this index.
+    pub fn add_pod_at(&mut self, node: &str, address: IpAddr, index: Option<u32>) -> Result<Pod> {
         let node = self.node(node)?.name.clone();
-        let plan =
-            build::PodPlan { name: build::next_pod_name(&self.pods, &node), node, addresses: vec![address] };
+        let name = build::next_pod_name(&self.pods, &node);
+        let plan = build::PodPlan { name, node, addresses: vec![address], index };
         build::add_namespaces(&self.dir, &[&plan.name], self.topology.has_v6())?;
         let pod = build::build_pod(&self.dir, &plan, self.topology.pod_mtu)?;
         if self.topology.has_v6() {
