@@ -11,6 +11,7 @@ pub mod family;
 pub mod lab;
 pub mod monitor;
 pub mod netns;
+pub mod offload;
 pub mod preflight;
 pub mod probe;
 pub mod process;

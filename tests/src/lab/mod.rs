@@ -112,6 +112,12 @@ impl Lab {
         self.pods.iter().find(|pod| pod.name == name).ok_or_else(|| anyhow!("the lab has no pod {name}"))
     }
 
+    /// The host with the bridges; each node's port at it has the node's name.
+    #[must_use]
+    pub fn switch(&self) -> &Netns {
+        &self.switch
+    }
+
     /// The router between the subnets.
     #[must_use]
     pub fn router(&self) -> &Netns {

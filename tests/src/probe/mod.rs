@@ -1,14 +1,18 @@
 //! Probes: packets from one endpoint to another, and what came back.
 
+mod bulk;
 mod echo;
 mod icmp;
 mod iperf;
 mod ping;
 mod series;
 mod tracepath;
+mod udp_gso;
 
+pub use bulk::{Bulk, bulk, bulk_by};
 pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, udp};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
 pub use series::{Series, SeriesReport};
 pub use tracepath::{PathTrace, tracepath};
+pub use udp_gso::{Receiver, udp_segments};
