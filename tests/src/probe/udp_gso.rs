@@ -44,7 +44,7 @@ pub fn udp_segments(
         inside.set_read_timeout(Some(TIMEOUT))?;
         setsockopt(&inside, sockopt::UdpGroSegment, &(receiver == Receiver::Together))?;
         let sent = content(0, count * size);
-        from.netns().run(|| send(inside.local_addr()?, &sent, size))?.context("the sender")?;
+        from.netns().run(|| send(inside.local_addr()?, sent, size))?.context("the sender")?;
         let (mut received, mut calls) = (Vec::new(), 0);
         while received.len() < sent.len() {
             let (bytes, segment) = receive(&inside)
