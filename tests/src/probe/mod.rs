@@ -1,6 +1,7 @@
 //! Probes: packets from one endpoint to another, and what came back.
 
 mod bulk;
+mod datagram;
 mod echo;
 mod icmp;
 mod iperf;
@@ -11,6 +12,7 @@ mod tracepath;
 mod udp_gso;
 
 pub use bulk::{Bulk, bulk, bulk_by};
+pub use datagram::datagram;
 pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, udp};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
