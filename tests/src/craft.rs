@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header,
-    Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6Header,
+    Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv4Options, Ipv6Header,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
@@ -66,6 +66,7 @@ pub struct Packet {
     hop_limit: u8,
     traffic_class: u8,
     extensions: Vec<Extension>,
+    options: Ipv4Options,
     payload: Vec<u8>,
 }
 
@@ -73,8 +74,9 @@ impl Packet {
     /// A packet with this payload, and the time to live that most hosts use.
     #[must_use]
     pub fn new(source: IpAddr, destination: IpAddr, protocol: IpNumber, payload: Vec<u8>) -> Self {
-        let (hop_limit, traffic_class, extensions) = (64, 0, Vec::new());
-        Self { source, destination, protocol, hop_limit, traffic_class, extensions, payload }
+        let (hop_limit, traffic_class) = (64, 0);
+        let (extensions, options) = (Vec::new(), Ipv4Options::new());
+        Self { source, destination, protocol, hop_limit, traffic_class, extensions, options, payload }
     }
 
     /// An echo reply that nobody has asked for: it calls forth no answer, which would be counted as well.
@@ -118,10 +120,16 @@ impl Packet {
         self
     }
 
+    /// With these options in its header (RFC 791 section 3.1). IPv4 only.
+    #[must_use]
+    pub fn options(self, options: [u8; 4]) -> Self {
+        Self { options: options.into(), ..self }
+    }
+
     /// The packet as it is sent.
     ///
     /// # Errors
-    /// If it is longer than an IP packet may be, has addresses of two families, or IPv6 extensions in IPv4.
+    /// If it is longer than an IP packet may be, has addresses of two families, or what only the other family has.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         let mut next = self.protocol;
         let mut body = self.payload.clone();
@@ -136,10 +144,12 @@ impl Packet {
                 let mut header = Ipv4Header::new(length, self.hop_limit, next, source, destination)?;
                 header.dscp = IpDscp::try_new(self.traffic_class >> 2)?;
                 header.ecn = IpEcn::try_new(self.traffic_class & 3)?;
+                header.options = self.options.clone();
+                header.set_payload_len(body.len())?;
                 header.header_checksum = header.calc_header_checksum();
                 header.to_bytes().to_vec()
             }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            (IpAddr::V6(source), IpAddr::V6(destination)) if self.options.is_empty() => {
                 let header = Ipv6Header {
                     traffic_class: self.traffic_class,
                     payload_length: length,
@@ -151,7 +161,7 @@ impl Packet {
                 };
                 header.to_bytes().to_vec()
             }
-            _ => bail!("{} to {}, {:?}: no such packet", self.source, self.destination, self.extensions),
+            _ => bail!("{} to {}: no such packet: {self:?}", self.source, self.destination),
         };
         Ok([header, body].concat())
     }

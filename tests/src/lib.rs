@@ -12,6 +12,7 @@ pub mod kube_proxy;
 pub mod lab;
 pub mod monitor;
 pub mod netns;
+pub mod offload;
 pub mod preflight;
 pub mod probe;
 pub mod process;

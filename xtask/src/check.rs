@@ -1,5 +1,7 @@
 //! `cargo xtask check`: what the sources have to look like.
 
+mod documentation;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,11 +20,12 @@ type Check = fn() -> anyhow::Result<()>;
 /// # Errors
 /// Some check failed.
 pub fn run() -> anyhow::Result<()> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("format", format),
         ("clippy", clippy),
         ("clippy of the BPF programs", clippy_of_programs),
         ("length of files", lengths),
+        ("tests named in documents", named_tests),
     ];
     let mut failed = Vec::new();
     for (name, check) in checks {
@@ -79,6 +82,28 @@ fn lengths() -> anyhow::Result<()> {
         bail!("{}", long.join("\n"));
     }
     println!("{} files, none longer than {MAXIMUM_LINES} lines", files.len());
+    Ok(())
+}
+
+/// Every test that a document names exists.
+fn named_tests() -> anyhow::Result<()> {
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let texts: Vec<String> =
+        sources(workspace::root())?.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
+    let mut missing = Vec::new();
+    for document in ["README.md", "docs/architecture.md", "docs/datapath.md"] {
+        let text = read(&workspace::root().join(document))?;
+        missing.extend(
+            documentation::missing(&text, &texts)
+                .into_iter()
+                .map(|name| format!("{document}: there is no {name}")),
+        );
+    }
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
+    }
+    println!("all exist");
     Ok(())
 }
 

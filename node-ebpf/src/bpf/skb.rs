@@ -18,6 +18,9 @@ const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 /// `PACKET_HOST`: the frame was sent to this host's own link-layer address.
 const PACKET_HOST: u32 = 0;
+/// Less than any header, in bytes.
+const SOME_ROOM: i32 = 4;
+
 /// What the kernel's helpers need to know of an address family.
 pub trait KernelFamily: Family {
     /// Flag that tells of an outer header of this family that is put on.
@@ -128,14 +131,17 @@ impl<'c> Skb<'c> {
     /// which the decision has checked.
     #[inline(always)]
     pub fn encapsulate<O: KernelFamily, I: Family>(&mut self, outer: O::Outer) -> Result<(), Outcome> {
-        let flags = BPF_F_ADJ_ROOM_FIXED_GSO | O::ENCAPSULATE;
-        if self.adjust_room(O::HEADER_LENGTH as i32, flags).is_err() {
-            // What has come through a tunnel and been translated keeps a mark of it (`skb->encapsulation`), and
-            // the kernel tells of no second one: the first tells it all, if it is of the same kind.
+        let (length, flags) = (O::HEADER_LENGTH as i32, BPF_F_ADJ_ROOM_FIXED_GSO);
+        if self.adjust_room(length, flags | O::ENCAPSULATE).is_err() {
+            // What has come out of a tunnel keeps the kernel's note of it (`skb->encapsulation` and where the inner
+            // header is), and the kernel takes no second one: the first still tells what it has to.
+            self.adjust_room(length, flags)?;
             if O::PROTOCOL != I::PROTOCOL {
-                return Err(Outcome::DropRewriteFailed);
+                // With that flag it would also have learned of the other family. A few bytes of the new room are
+                // given back and taken again, because it is told so only where a header comes off.
+                self.adjust_room(-SOME_ROOM, flags | O::DECAPSULATE)?;
+                self.adjust_room(SOME_ROOM, flags)?;
             }
-            self.adjust_room(O::HEADER_LENGTH as i32, BPF_F_ADJ_ROOM_FIXED_GSO)?;
         }
         self.store_ether_type::<O, I>()?;
         self.store(ETHERNET_LENGTH, outer).ok_or(Outcome::DropRewriteFailed)

@@ -121,7 +121,11 @@ fn address(from: SockaddrStorage) -> Option<IpAddr> {
 }
 
 /// Whether routers, or the sender itself in IPv6, may fragment.
-fn set_fragmentation(fd: &OwnedFd, family: Family, fragmentation: Fragmentation) -> io::Result<()> {
+pub(super) fn set_fragmentation(
+    fd: &impl AsRawFd,
+    family: Family,
+    fragmentation: Fragmentation,
+) -> io::Result<()> {
     // "probe" sets DF in IPv4. Unlike "do", it sends whatever path MTU was learned before: each packet finds out anew.
     let (level, option, [allowed, forbidden]) = match family {
         Family::V4 => {

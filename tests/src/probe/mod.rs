@@ -1,14 +1,22 @@
 //! Probes: packets from one endpoint to another, and what came back.
 
+mod bulk;
+mod datagram;
 mod echo;
 mod icmp;
 mod iperf;
 mod ping;
+mod rate;
 mod series;
 mod tracepath;
+mod udp_gso;
 
+pub use bulk::{Bulk, bulk, bulk_by};
+pub use datagram::datagram;
 pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, tcp_at, udp, udp_at};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
+pub use rate::rate;
 pub use series::{Series, SeriesReport};
 pub use tracepath::{PathTrace, tracepath};
+pub use udp_gso::{Receiver, udp_segments};
