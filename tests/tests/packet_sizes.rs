@@ -25,7 +25,11 @@ const AROUND: u16 = 50;
 fn sizes_around_the_path_mtu_in_every_encapsulation() -> Result<(), Failure> {
     for topology in [Topology::dual_stack(), Topology::v6_nodes(), Topology::v4_nodes()] {
         story(topology.with_pod_mtu(POD_MTU), |lab, agents| {
-            agents.start(lab, &Settings::default(), &State::of(lab, MODE))?;
+            agents.start(
+                lab,
+                &Settings { pod_mtu: Some("keep"), ..Settings::default() },
+                &State::of(lab, MODE),
+            )?;
             for (family, name) in
                 Family::ALL.into_iter().flat_map(|family| [(family, "a2-0"), (family, "b1-0")])
             {
