@@ -22,6 +22,8 @@ use crate::lab::Endpoint;
 
 /// A connection that hangs this long has failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// So has one that goes on for longer: packets get through only one by one.
+const AT_MOST: Duration = Duration::from_secs(15);
 /// Bytes of one write or read.
 const PIECE: usize = 1 << 16;
 /// Bytes that the sender has on the way at most. A processor's queue for what comes in has room for 1,000 packets
@@ -135,7 +137,7 @@ fn receive(listener: &TcpListener) -> Result<u64> {
     ensure!(ready == 1, "no connection within {TIMEOUT:?}");
     let (mut stream, _) = listener.accept()?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    let (mut buffer, mut offset) = (vec![0; PIECE], 0);
+    let (mut buffer, mut offset, start) = (vec![0; PIECE], 0, Instant::now());
     loop {
         let length = stream.read(&mut buffer)?;
         if length == 0 {
@@ -143,6 +145,7 @@ fn receive(listener: &TcpListener) -> Result<u64> {
         }
         ensure!(buffer[..length] == *content(offset, length), "other bytes than were sent, after {offset}");
         offset += length;
+        ensure!(start.elapsed() < AT_MOST, "only {offset} bytes arrived in {AT_MOST:?}");
     }
     let offset = u64::try_from(offset)?;
     stream.write_all(&offset.to_be_bytes())?;
