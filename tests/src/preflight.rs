@@ -6,13 +6,14 @@ use anyhow::{Result, ensure};
 use nix::unistd::Uid;
 
 /// Tools that labs and probes run, and the Debian package of each.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
     ("iptables-restore", "iptables"),
     ("iperf3", "iperf3"),
     ("tracepath", "iputils-tracepath"),
+    ("traceroute", "traceroute"),
     ("bpftool", "bpftool"),
     ("ethtool", "ethtool"),
 ];

@@ -9,6 +9,7 @@ mod ping;
 mod rate;
 mod series;
 mod tracepath;
+mod traceroute;
 mod udp_gso;
 
 pub use bulk::{Bulk, bulk, bulk_by};
@@ -19,4 +20,5 @@ pub use ping::{Answer, Fragmentation, Ping, traceroute};
 pub use rate::rate;
 pub use series::{Series, SeriesReport};
 pub use tracepath::{PathTrace, tracepath};
+pub use traceroute::traceroute_by_udp;
 pub use udp_gso::{Receiver, udp_segments};
