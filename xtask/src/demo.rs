@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use tests::{
     agent::{Agents, Settings},
+    family::Family,
     lab::{Lab, LabDir, Topology},
     state::{Encapsulation, State},
 };
@@ -97,18 +98,23 @@ fn remove() -> anyhow::Result<()> {
 
 /// Builds the lab and shows one thing after another.
 fn show_all(keep: bool) -> anyhow::Result<()> {
-    let progress = Progress::new(7);
+    let progress = Progress::new(8);
     progress.step("three nodes in two subnets, two pods each, a router that knows no pod prefix");
-    let mut lab = Lab::build_named(LAB, Topology::two_subnets())?;
+    let mut lab = Lab::build_named(LAB, Topology::dual_stack())?;
     progress.say(&show::topology(&lab));
 
     progress.step("an agent on every node, encapsulation cross-subnet");
     let mut agents = Agents::default();
     agents.start(&lab, &Settings::default(), &State::of(&lab, MODE))?;
 
-    progress.step("who reaches whom, by which path (as the sender's counters show it)");
-    let matrix = matrix::measure(&lab, &agents, MODE)?;
-    progress.say(&matrix.table());
+    let mut matrices = Vec::new();
+    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
+        progress
+            .step(&format!("who reaches whom in {name}, by which path (as the sender's counters show it)"));
+        let matrix = matrix::measure(&lab, &agents, MODE, family)?;
+        progress.say(&matrix.table());
+        matrices.push(matrix);
+    }
 
     progress.step("one packet from a1-0 to b1-0, taken at the uplink of a1");
     progress.say(&show::encapsulated_packet(&lab)?);
@@ -130,7 +136,7 @@ fn show_all(keep: bool) -> anyhow::Result<()> {
         agents.leave_running();
     }
     ensure!(drops == 0, "the router dropped {drops} packets: something went out unencapsulated");
-    matrix.verdict()
+    matrices.iter().try_for_each(matrix::Matrix::verdict)
 }
 
 /// What is being done, on a terminal with a bar.

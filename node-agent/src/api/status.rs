@@ -38,6 +38,8 @@ pub struct Status {
     pub attachments: Vec<AttachmentRow>,
     /// Maps and how full they are.
     pub maps: Vec<MapRow>,
+    /// Other nodes to which routers have told of a smaller path MTU than the uplinks'.
+    pub path_mtus: Vec<PathMtuRow>,
     /// Routes in use, by kind.
     pub routes: RouteCounts,
     /// What is wrong or refused, for people.
@@ -112,6 +114,20 @@ pub struct MapRow {
     pub entries: u32,
     /// Entries it has room for.
     pub max_entries: u32,
+}
+
+/// What a router has told of the way to another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PathMtuRow {
+    /// Address of the other node.
+    pub node_address: IpAddr,
+    /// Largest packet that passes, in bytes, outer header included.
+    pub bytes: u32,
+    /// The router.
+    pub router: IpAddr,
+    /// How long it holds, before a larger one is tried again.
+    pub seconds_left: u64,
 }
 
 /// Numbers of routes in use.

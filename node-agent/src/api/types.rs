@@ -4,7 +4,11 @@ use node_ebpf_common::{Counter, Hook, NextHopKind, Outcome};
 use serde::{Deserialize, Serialize};
 
 use super::TraceRequest;
-use crate::{api::Status, config::ProgramLog, model::Prefix};
+use crate::{
+    api::{PathMtuRow, Status},
+    config::ProgramLog,
+    model::Prefix,
+};
 
 /// What a client asks the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +220,8 @@ pub struct Lookup {
     pub tunnel_destination: Option<IpAddr>,
     /// Largest packet in bytes, before any encapsulation.
     pub mtu: Option<u32>,
+    /// What a router has told of the way, if that is why the MTU is what it is.
+    pub path_mtu: Option<PathMtuRow>,
     /// The kernel's neighbour entry of the gateway or the pod.
     pub neighbour: Option<Neighbour>,
     /// Which fact the route comes from.

@@ -79,6 +79,7 @@ impl App {
             pod_mtu: PodMtu { bytes: self.resolved.pod_mtu.bytes, from: self.resolved.pod_mtu.from.clone() },
             attachments: self.attachments(),
             maps: self.maps(),
+            path_mtus: self.path_mtu_rows(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
             masquerade: self.masquerade(),
@@ -205,6 +206,7 @@ impl App {
         };
         let ipip = kind == Some(RouteKind::Ipip);
         let gateway = rib::address_of(hop.gateway);
+        let tunnel_destination = rib::address_of(hop.tunnel_destination).filter(|_| ipip);
         let route = explained.route.as_ref().filter(|_| found.is_some());
         let neighbour = self.neighbour(kind, hop, address).await?;
         Ok(Lookup {
@@ -216,8 +218,9 @@ impl App {
             gateway,
             interface: (hop.interface != 0).then(|| self.interface_name(hop.interface)),
             tunnel_source: rib::address_of(hop.tunnel_source).filter(|_| ipip),
-            tunnel_destination: rib::address_of(hop.tunnel_destination).filter(|_| ipip),
+            tunnel_destination,
             mtu: Some(hop.mtu).filter(|mtu| *mtu > 0),
+            path_mtu: tunnel_destination.and_then(|node| self.path_mtu_row(node)),
             neighbour,
             origin: route.map(|row| row.origin.to_string()),
             kernel_route: self.kernel_route(address),

@@ -3,6 +3,7 @@
 //! ```text
 //!  source/file ──SourceUpdate──►┐
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
+//!  host/path_mtu ─TooBigReport─►│
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
 //!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
 //!  audit timer ────────────────►│                                        (and nft, for masquerade)
@@ -13,6 +14,7 @@
 
 mod answer;
 mod log;
+mod path_mtu;
 mod trace;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -33,9 +35,9 @@ use crate::{
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostError, HostWatch},
     masquerade::MasqueradeTable,
-    model::{HostView, NextHopKey, PodMtu, SourceEvent, SourceId, SourceUpdate},
+    model::{HostView, NextHopKey, PodMtu, SourceEvent, SourceId, SourceUpdate, TooBigReport},
     reconcile::{Pass, Reconciler},
-    rib::{ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
+    rib::{PathMtus, ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
     source,
 };
 
@@ -53,6 +55,7 @@ struct App {
     table: Table,
     reconciler: Reconciler<BpfDatapath>,
     view: HostView,
+    path_mtus: PathMtus,
     selection: Selection,
     resolved: Resolved,
     /// Problems that have been logged and are still there.
@@ -94,7 +97,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     tokio::spawn(server.run(call_sender, trace_sender));
-    App::new(config, log, datapath, Tracing::new(traces)).run(updates, changed, calls).await
+    let reports = path_mtu::spawn();
+    App::new(config, log, datapath, Tracing::new(traces)).run(updates, changed, reports, calls).await
 }
 
 impl App {
@@ -107,6 +111,7 @@ impl App {
             reconciler: Reconciler::new(datapath, host.clone()),
             host,
             view: HostView::default(),
+            path_mtus: PathMtus::default(),
             selection: Selection::default(),
             resolved: Resolved { hold: true, ..Resolved::default() },
             known_problems: BTreeSet::new(),
@@ -122,6 +127,7 @@ impl App {
         mut self,
         mut updates: mpsc::Receiver<SourceUpdate>,
         mut changed: mpsc::Receiver<HostChanged>,
+        mut reports: mpsc::Receiver<TooBigReport>,
         mut calls: mpsc::Receiver<api::Call>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -130,6 +136,7 @@ impl App {
             tokio::select! {
                 Some(update) = updates.recv() => self.take(update),
                 Some(HostChanged) = changed.recv() => self.due = self.due.min(Instant::now() + HOST_SETTLE),
+                Some(report) = reports.recv() => self.learn_path_mtu(&report),
                 Some((request, reply)) = calls.recv() => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.answer(request).await);
@@ -157,9 +164,10 @@ impl App {
         self.table.apply(update);
     }
 
-    /// The host's network. The other ends of veths only if they may have to be changed.
+    /// The host's network, with what routers have told. The other ends of veths only if they may have to be changed.
     async fn observe(&self) -> Result<HostView, HostError> {
         let mut view = self.host.observe().await?;
+        view.path_mtus = self.path_mtus.iter().map(|(node, learned)| (node, learned.mtu)).collect();
         if self.config.pod_mtu != PodMtu::Keep {
             self.host.observe_peers(&mut view).await?;
         }
@@ -172,6 +180,7 @@ impl App {
         let audit = now >= self.audit;
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
+        self.expire_path_mtus(now);
         match self.observe().await {
             Ok(view) => self.view = view,
             Err(error) => {
@@ -196,6 +205,7 @@ impl App {
         if self.resolved.hold {
             return;
         }
+        self.retain_path_mtus();
         let pass = Pass { allow_delete: self.settled, audit };
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));

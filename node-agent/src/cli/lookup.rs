@@ -1,10 +1,12 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
+
+use humantime_serde::re::humantime::format_duration;
 
 use super::{
     output::{NOTHING, or_nothing, pairs, table},
     query::Query,
 };
-use crate::api::{Lookup, Request, Response};
+use crate::api::{Lookup, PathMtuRow, Request, Response};
 
 /// Arguments of `node-agent lookup`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +45,7 @@ fn show(lookup: &Lookup) -> String {
         ("Gateway", or_nothing(lookup.gateway)),
         ("Interface", or_nothing(lookup.interface.as_ref())),
         ("Tunnel", tunnel),
-        ("MTU", or_nothing(lookup.mtu)),
+        ("MTU", mtu(lookup)),
         ("Neighbour", or_nothing(neighbour)),
         ("From", or_nothing(lookup.origin.as_ref())),
         ("Kernel route", or_nothing(lookup.kernel_route.as_ref())),
@@ -61,6 +63,14 @@ fn show(lookup: &Lookup) -> String {
         text.push_str(&table(["CANDIDATE", "NEXT HOP", "STATE", "FROM"], rows));
     }
     text
+}
+
+/// With where it comes from, if not from the uplink.
+fn mtu(lookup: &Lookup) -> String {
+    let mtu = or_nothing(lookup.mtu);
+    let Some(PathMtuRow { bytes, router, seconds_left, .. }) = &lookup.path_mtu else { return mtu };
+    let left = format_duration(Duration::from_secs(*seconds_left));
+    format!("{mtu} (router {router} takes {bytes} with the outer header, holds for {left})")
 }
 
 #[cfg(test)]
@@ -86,7 +96,13 @@ mod tests {
             interface: Some("eth0".to_owned()),
             tunnel_source: Some("10.0.1.11".parse().unwrap()),
             tunnel_destination: Some("10.0.2.11".parse().unwrap()),
-            mtu: Some(1480),
+            mtu: Some(1380),
+            path_mtu: Some(PathMtuRow {
+                node_address: "10.0.2.11".parse().unwrap(),
+                bytes: 1400,
+                router: "10.0.1.1".parse().unwrap(),
+                seconds_left: 552,
+            }),
             neighbour: Some(Neighbour {
                 address: "10.0.1.1".parse().unwrap(),
                 mac: None,
@@ -109,7 +125,7 @@ mod tests {
              Gateway        10.0.1.1\n\
              Interface      eth0\n\
              Tunnel         10.0.1.11 to 10.0.2.11\n\
-             MTU            1480\n\
+             MTU            1380 (router 10.0.1.1 takes 1400 with the outer header, holds for 9m 12s)\n\
              Neighbour      10.0.1.1, not resolved, incomplete\n\
              From           file c:8\n\
              Kernel route   10.244.2.0/24 via 10.0.1.1 dev eth0 onlink\n\
@@ -133,6 +149,7 @@ mod tests {
             tunnel_source: None,
             tunnel_destination: None,
             mtu: None,
+            path_mtu: None,
             neighbour: None,
             origin: None,
             kernel_route: Some("default via 10.0.1.1 dev eth0".to_owned()),

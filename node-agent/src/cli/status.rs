@@ -32,6 +32,9 @@ fn show(status: &Status) -> String {
     if !status.maps.is_empty() {
         sections.push(maps(status));
     }
+    if !status.path_mtus.is_empty() {
+        sections.push(path_mtus(status));
+    }
     if !status.reconcile.pending.is_empty() {
         sections.push(pending(status));
     }
@@ -168,6 +171,18 @@ fn maps(status: &Status) -> String {
     table(["MAP", ">ENTRIES", ">ROOM FOR"], rows)
 }
 
+fn path_mtus(status: &Status) -> String {
+    let rows = status.path_mtus.iter().map(|row| {
+        [
+            row.node_address.to_string(),
+            row.bytes.to_string(),
+            row.router.to_string(),
+            seconds(row.seconds_left),
+        ]
+    });
+    table(["NODE ADDRESS", ">PATH MTU", "TOLD BY ROUTER", "HOLDS FOR"], rows)
+}
+
 fn pending(status: &Status) -> String {
     let rows = status.reconcile.pending.iter().map(|change| {
         [
@@ -188,7 +203,9 @@ fn seconds(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::{AttachmentRow, MapRow, ObjectCounts, PendingChange, ReconcileStatus, SourceStatus},
+        api::{
+            AttachmentRow, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus, SourceStatus,
+        },
         config::ProgramLog,
         model::SourceId,
     };
@@ -222,6 +239,7 @@ mod tests {
                 program_id: 77,
             }],
             maps: vec![MapRow { name: "ROUTES_V4".to_owned(), entries: 9, max_entries: 1_048_576 }],
+            path_mtus: vec![],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
             masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
@@ -262,6 +280,20 @@ mod tests {
              MAP        ENTRIES  ROOM FOR\n\
              ROUTES_V4        9   1048576\n"
         );
+    }
+
+    #[test]
+    fn what_routers_told_is_shown() {
+        let mut status = status();
+        status.path_mtus.push(PathMtuRow {
+            node_address: "10.0.2.11".parse().unwrap(),
+            bytes: 1400,
+            router: "10.0.1.1".parse().unwrap(),
+            seconds_left: 552,
+        });
+        let text = show(&status);
+        let expected = "\nNODE ADDRESS  PATH MTU  TOLD BY ROUTER  HOLDS FOR\n10.0.2.11         1400  10.0.1.1        9m 12s\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

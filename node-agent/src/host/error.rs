@@ -3,7 +3,7 @@ use std::{io, net::IpAddr, path::PathBuf};
 use nix::errno::Errno;
 
 use super::session::NetlinkError;
-use crate::model::{HostChange, VethEnd};
+use crate::model::{AddressFamily, HostChange, VethEnd};
 
 /// Why the host could not be read or changed: what failed, on which object, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,14 @@ pub enum HostError {
         address: IpAddr,
         /// Why.
         reason: NetlinkError,
+    },
+    /// Routers cannot be heard.
+    #[error("cannot hear what routers tell of the path MTU in {family}: {reason}; it needs CAP_NET_RAW")]
+    PathMtu {
+        /// Family of the outer headers.
+        family: AddressFamily,
+        /// Why.
+        reason: io::Error,
     },
     /// Notifications of changes ended.
     #[error("cannot watch the host's network for changes: {0}")]

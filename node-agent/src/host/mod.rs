@@ -14,12 +14,14 @@ mod neighbour;
 mod neighbour_message;
 mod observe;
 mod one_request;
+mod path_mtu;
 mod route_message;
 mod session;
 mod sysctl;
 mod watch;
 
 pub use error::HostError;
+pub use path_mtu::PathMtuWatch;
 pub use watch::{HostChanged, HostWatch};
 
 use sysctl::Sysctls;

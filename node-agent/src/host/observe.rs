@@ -1,5 +1,7 @@
 //! Reads the host's network.
 
+use std::collections::BTreeMap;
+
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -18,7 +20,8 @@ const FAMILIES: [(AddressFamily, model::AddressFamily); 2] =
     [(AddressFamily::Inet, model::AddressFamily::V4), (AddressFamily::Inet6, model::AddressFamily::V6)];
 
 impl Host {
-    /// Links, addresses, routes of the main table and sysctls, as they are now. Each table is consistent in
+    /// Links, addresses, routes of the main table and sysctls, as they are now; what routers have told, the caller
+    /// fills in. Each table is consistent in
     /// itself; what changes between the tables is told by [`super::HostWatch`].
     ///
     /// # Errors
@@ -38,6 +41,7 @@ impl Host {
             neighbours: neighbours.iter().filter_map(decode_our_neighbour).collect(),
             forwarding_v4: self.sysctls.is_met(&Setting::ForwardingV4)?,
             forwarding_v6,
+            path_mtus: BTreeMap::new(),
         })
     }
 }

@@ -1,11 +1,12 @@
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{AddressFamily, PlaceholderNeighbour, Prefix, VethPeer};
 
-/// The host's network as the kernel reported it: links, addresses and the main routing table.
+/// The host's network as the kernel reported it: links, addresses and the main routing table, and what routers
+/// beyond it have told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostView {
     /// Every link of this network namespace.
@@ -20,6 +21,8 @@ pub struct HostView {
     pub forwarding_v4: bool,
     /// Whether IPv6 forwarding is on (`net.ipv6.conf.all.forwarding`); none if the kernel has no IPv6.
     pub forwarding_v6: Option<bool>,
+    /// Largest encapsulated packets that pass to other nodes' addresses, in bytes, where a router has told of a limit.
+    pub path_mtus: BTreeMap<IpAddr, u32>,
 }
 
 impl HostView {

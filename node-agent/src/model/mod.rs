@@ -7,6 +7,7 @@ mod host_change;
 mod interface;
 mod name;
 mod neighbour;
+mod path_mtu;
 mod pod_mtu;
 mod prefix;
 mod wanted;
@@ -21,6 +22,7 @@ pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, S
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use name::{NameError, NodeName, PodName};
 pub use neighbour::PlaceholderNeighbour;
+pub use path_mtu::TooBigReport;
 pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};
 pub use wanted::{

@@ -1,5 +1,5 @@
 //! The routing information base: what the sources said ([`Table`]), which of it is used and why not the
-//! rest ([`select`]), and what that means on this host ([`resolve`]). Pure: no I/O, no clock.
+//! rest ([`select`]), and what that means on this host ([`resolve`]). Pure: no I/O, no clock of its own.
 //!
 //! ```text
 //! SourceUpdate ──► Table ──► select ──► Selection ──► resolve ──► Resolved { wanted, problems, … }
@@ -9,6 +9,7 @@
 
 mod address;
 mod explain;
+mod path_mtu;
 mod problem;
 mod resolve;
 mod select;
@@ -16,6 +17,7 @@ mod table;
 
 pub use address::{address_of, to_map};
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
+pub use path_mtu::{LearnedMtu, PathMtus};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{ResolveSettings, Resolved, resolve};
 pub use select::{Candidate, Loser, OwnNode, Role, Selection, Target, select};

@@ -5,11 +5,14 @@
 
 mod cluster;
 mod cost;
+mod empty;
 mod from_pod;
 mod from_uplink;
 mod fuzz;
 mod model;
 mod model_packet;
+mod nanoseconds;
+mod nanoseconds_cases;
 mod packet;
 mod random;
 mod rig;

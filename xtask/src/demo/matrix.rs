@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use comfy_table::{Cell, Color, Table, presets};
 use tests::{
     agent::Agents,
+    family::Family,
     lab::{Endpoint, Lab},
     state::Encapsulation,
     way::{self, Way},
@@ -30,19 +31,21 @@ impl Pair {
 
 /// Every pair in which at least one is a pod.
 pub struct Matrix {
+    family: Family,
     names: Vec<String>,
     pairs: Vec<Pair>,
 }
 
-/// Pings every pair.
+/// Pings every pair by their addresses of this family.
 ///
 /// # Errors
 /// What is demanded cannot be told; a pair that does not connect is no error here, but shows.
-pub fn measure(lab: &Lab, agents: &Agents, mode: Encapsulation) -> Result<Matrix> {
+pub fn measure(lab: &Lab, agents: &Agents, mode: Encapsulation, family: Family) -> Result<Matrix> {
     let endpoints = lab.endpoints();
     let place = |one: &dyn Endpoint| endpoints.iter().position(|other| other.name() == one.name());
     let mut pairs = Vec::new();
-    for (from, to) in way::pairs(lab) {
+    for (from, to) in way::pairs_in(lab, family) {
+        let to: &dyn Endpoint = &to;
         let (Some(row), Some(column)) = (place(from), place(to)) else { continue };
         pairs.push(Pair {
             from: row,
@@ -51,7 +54,7 @@ pub fn measure(lab: &Lab, agents: &Agents, mode: Encapsulation) -> Result<Matrix
             observed: way::observed(agents, from, to).map_err(|error| format!("{error:#}")),
         });
     }
-    Ok(Matrix { names: endpoints.into_iter().map(title).collect(), pairs })
+    Ok(Matrix { family, names: endpoints.into_iter().map(title).collect(), pairs })
 }
 
 impl Matrix {
@@ -97,11 +100,16 @@ impl Matrix {
             })
             .collect();
         if wrong.is_empty() {
-            println!("all {} pairs connect, each by the path that the topology demands", self.pairs.len());
+            println!(
+                "{:?}: all {} pairs connect, each by the path that the topology demands",
+                self.family,
+                self.pairs.len()
+            );
             return Ok(());
         }
         bail!(
-            "{} of {} pairs are not as they should be:\n{}",
+            "{:?}: {} of {} pairs are not as they should be:\n{}",
+            self.family,
             wrong.len(),
             self.pairs.len(),
             wrong.join("\n")

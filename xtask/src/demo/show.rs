@@ -1,6 +1,6 @@
 //! What the demo shows besides the matrix.
 
-use std::process::Command;
+use std::{net::IpAddr, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
@@ -17,16 +17,19 @@ use super::{enter, lines};
 
 /// Nodes, their addresses, and their pods.
 pub fn topology(lab: &Lab) -> String {
+    let join = |all: Vec<String>, by: &str| all.join(by);
+    let each = |all: &[IpAddr]| join(all.iter().map(ToString::to_string).collect(), " ");
     lines(lab.nodes().iter().map(|node| {
         let pods = lab.pods().iter().filter(|pod| pod.node() == node.name());
-        let pods: Vec<String> = pods.map(|pod| format!("{} {}", pod.name(), pod.address())).collect();
+        let pods = pods.map(|pod| format!("{} {}", pod.name(), each(pod.addresses()))).collect();
+        let prefixes = node.pod_prefixes().iter().map(ToString::to_string).collect();
         format!(
             "node {} {} (gateway {}), pods of {}: {}",
             node.name(),
-            node.address(),
+            each(node.addresses()),
             node.subnet().gateway(),
-            node.pod_prefix(),
-            pods.join(", ")
+            join(prefixes, " "),
+            join(pods, ", ")
         )
     }))
 }

@@ -35,6 +35,7 @@ fn host() -> HostView {
         neighbours: vec![],
         forwarding_v4: true,
         forwarding_v6: Some(true),
+        path_mtus: BTreeMap::new(),
     }
 }
 

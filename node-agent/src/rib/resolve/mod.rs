@@ -49,6 +49,8 @@ pub struct Path {
     pub underlay: Option<Prefix>,
     /// Whether there is no gateway on the way.
     pub adjacent: bool,
+    /// Largest packet that the interface and the kernel's route take, in bytes, outer header included.
+    pub link_mtu: u32,
 }
 
 /// What the selection means on this host.
@@ -69,6 +71,21 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
 }
 
+impl Resolved {
+    /// Largest packet, in bytes, that this host can send with an outer header from and to these addresses,
+    /// whatever routers have told; none if it sends no such packets.
+    #[must_use]
+    pub fn tunnel_mtu(&self, source: IpAddr, destination: IpAddr) -> Option<u32> {
+        let ends = (to_map(Some(source)), to_map(Some(destination)));
+        let tunnel = |next_hop: &NextHop| {
+            next_hop.kind == NextHopKind::Ipip as u32
+                && (next_hop.tunnel_source, next_hop.tunnel_destination) == ends
+        };
+        let (key, _) = self.wanted.datapath.next_hops.iter().find(|(_, next_hop)| tunnel(next_hop))?;
+        self.paths.get(key).map(|path| path.link_mtu)
+    }
+}
+
 /// Resolves the selection on this host.
 #[must_use]
 pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSettings) -> Resolved {
@@ -79,6 +96,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         own,
         ipv6: host.forwarding_v6.is_some(),
         underlay: Underlay::new(host),
+        path_mtus: &host.path_mtus,
         next_hops: BTreeMap::new(),
         ways: BTreeMap::new(),
         unreachable_pods: BTreeMap::new(),
@@ -102,6 +120,7 @@ struct Resolver<'a> {
     /// Whether the kernel has IPv6.
     ipv6: bool,
     underlay: Underlay<'a>,
+    path_mtus: &'a BTreeMap<IpAddr, u32>,
     /// Every next hop that can be used, whether or not a route names it.
     next_hops: BTreeMap<NextHopKey, NextHop>,
     /// The next hop for packets of a family to a remote node, or why there is none.

@@ -132,12 +132,13 @@ impl<'a> Resolver<'a> {
         })?;
         let kind = self.kind(way, &hop)?;
         let key = way.key();
-        let next_hop = next_hop(&key, kind, way, &hop);
-        self.check_mtu(way, kind, &hop, next_hop.mtu);
+        let mtu = self.packet_mtu(way, kind, &hop);
+        let next_hop = next_hop(&key, kind, way, &hop, mtu);
         let path = Path {
             interface: hop.link.name.clone(),
             underlay: Some(hop.route),
             adjacent: hop.gateway.is_none(),
+            link_mtu: hop.mtu,
         };
         self.next_hops.insert(key.clone(), next_hop);
         self.out.paths.insert(key.clone(), path);
@@ -176,6 +177,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Largest packet on a way before any encapsulation, in bytes. What routers tell counts for encapsulated packets
+    /// only: of others they tell the sender. IPv6 packets as small as every link must take are sent in any case:
+    /// what a router told may be forged, and nobody would cut them.
+    fn packet_mtu(&mut self, way: &Way<'_>, kind: NextHopKind, hop: &Hop<'_>) -> u32 {
+        let room = |mtu: u32| mtu.saturating_sub(overhead(kind, way.outer));
+        let (link, told) = (room(hop.mtu), self.path_mtus.get(&way.remote));
+        let mtu = match told.filter(|_| kind == NextHopKind::Ipip) {
+            Some(told) => link.min(room(*told)),
+            None => link,
+        };
+        self.check_mtu(way, kind, hop, mtu);
+        match way.inner {
+            AddressFamily::V4 => mtu,
+            AddressFamily::V6 => mtu.max(SMALLEST_MTU_V6.min(link)),
+        }
+    }
+
     /// The stack never asks a sender of IPv6 packets for less than the smallest MTU, and no node on the way
     /// cuts them: what does not fit is lost without a word.
     fn check_mtu(&mut self, way: &Way<'_>, kind: NextHopKind, hop: &Hop<'_>, mtu: u32) {
@@ -203,7 +221,7 @@ fn overhead(kind: NextHopKind, outer: AddressFamily) -> u32 {
 }
 
 /// Every field is filled for both kinds, so that a packet meets a whole entry while one is written.
-fn next_hop(key: &NextHopKey, kind: NextHopKind, way: &Way<'_>, hop: &Hop<'_>) -> NextHop {
+fn next_hop(key: &NextHopKey, kind: NextHopKind, way: &Way<'_>, hop: &Hop<'_>, mtu: u32) -> NextHop {
     NextHop {
         identity: key.identity(),
         kind: kind as u32,
@@ -211,7 +229,7 @@ fn next_hop(key: &NextHopKey, kind: NextHopKind, way: &Way<'_>, hop: &Hop<'_>) -
         gateway: to_map(Some(hop.gateway.unwrap_or(way.remote))),
         tunnel_source: to_map(Some(way.own)),
         tunnel_destination: to_map(Some(way.remote)),
-        mtu: hop.mtu.saturating_sub(overhead(kind, way.outer)),
+        mtu,
         mac_destination: [0; 6],
         mac_source: [0; 6],
     }

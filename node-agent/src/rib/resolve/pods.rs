@@ -77,7 +77,7 @@ impl Resolver<'_> {
 }
 
 fn pod_path(link: &Link) -> Path {
-    Path { interface: link.name.clone(), underlay: None, adjacent: true }
+    Path { interface: link.name.clone(), underlay: None, adjacent: true, link_mtu: link.mtu }
 }
 
 fn pod_next_hop(key: &NextHopKey, pod: &Pod, link: &Link) -> NextHop {

@@ -15,6 +15,7 @@ use crate::{
 
 mod families;
 mod links;
+mod path_mtu;
 mod paths;
 mod scale;
 
@@ -64,6 +65,7 @@ fn host() -> HostView {
         neighbours: vec![],
         forwarding_v4: true,
         forwarding_v6: Some(false),
+        path_mtus: BTreeMap::new(),
     }
 }
 
