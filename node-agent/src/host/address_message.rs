@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
 };
 
-use crate::model::{AddressChange, InterfaceAddress, KernelRoute, OwnAddress};
+use crate::model::{AddressChange, InterfaceAddress, OwnAddress};
 
 /// Asks for every address of both families.
 pub(super) fn dump_addresses() -> RouteNetlinkMessage {
@@ -24,7 +24,7 @@ pub(super) fn decode_address(message: &RouteNetlinkMessage) -> Option<InterfaceA
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => address = Some(*ip),
             AddressAttribute::Label(text) => label = Some(text.clone()),
-            AddressAttribute::Protocol(AddressProtocol::Other(KernelRoute::PROTOCOL))
+            AddressAttribute::RoutePriority(OwnAddress::METRIC_V6)
                 if message.header.family == AddressFamily::Inet6 =>
             {
                 label = Some(OwnAddress::LABEL.to_owned());
@@ -42,9 +42,7 @@ pub(super) fn encode_address(change: &AddressChange) -> AddressMessage {
     let ip = change.address.addr();
     let (family, mark) = match ip {
         IpAddr::V4(_) => (AddressFamily::Inet, AddressAttribute::Label(OwnAddress::LABEL.to_owned())),
-        IpAddr::V6(_) => {
-            (AddressFamily::Inet6, AddressAttribute::Protocol(AddressProtocol::Other(KernelRoute::PROTOCOL)))
-        }
+        IpAddr::V6(_) => (AddressFamily::Inet6, AddressAttribute::RoutePriority(OwnAddress::METRIC_V6)),
     };
     let mut message = AddressMessage::default();
     message.header.family = family;
@@ -78,6 +76,19 @@ mod tests {
             };
             assert_eq!(decode_address(&message), Some(expected));
         }
+    }
+
+    #[test]
+    fn other_marks_are_not_ours() {
+        let foreign = |address: &str, mark: AddressAttribute| {
+            let mut message = encode_address(&change(address));
+            message.attributes.retain(|attribute| matches!(attribute, AddressAttribute::Local(_)));
+            message.attributes.push(mark);
+            decode_address(&RouteNetlinkMessage::NewAddress(message)).unwrap().label
+        };
+        let ours = AddressAttribute::RoutePriority(OwnAddress::METRIC_V6);
+        assert_eq!(foreign("10.244.1.1/32", ours), None);
+        assert_eq!(foreign("fd00:10:244:1::1/128", AddressAttribute::RoutePriority(256)), None);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub struct InterfaceAddress {
     /// The address and the length of its network.
     pub address: IpNet,
     /// Label (`IFA_LABEL`), by which our own address is recognised. IPv6 addresses have none in the kernel:
-    /// one that carries our protocol number (`IFA_PROTO`) is reported with our label.
+    /// one with our metric ([`super::OwnAddress::METRIC_V6`]) is reported with our label.
     pub label: Option<String>,
 }
 

@@ -155,4 +155,9 @@ pub struct OwnAddress {
 impl OwnAddress {
     /// Label that marks an address as Podroute's (`ip address` shows it).
     pub const LABEL: &'static str = "lo:podroute";
+
+    /// What marks an IPv6 address, as those have no label: the metric of the route that the kernel makes of it
+    /// (`IFA_RT_PRIORITY`, "PDRO" in ASCII). Nothing else depends on that metric. Addresses have a protocol number
+    /// only since 5.18.
+    pub const METRIC_V6: u32 = 0x5044_524f;
 }

@@ -151,8 +151,18 @@ impl<'c> Skb<'c> {
     /// are the same no flag is needed, which kernels before 6.3 do not know.
     #[inline(always)]
     pub fn decapsulate<O: Family, I: KernelFamily>(&mut self, outer: usize) -> Result<(), Outcome> {
-        let other = if O::PROTOCOL == I::PROTOCOL { 0 } else { I::DECAPSULATE };
-        self.adjust_room(-(outer as i32), BPF_F_ADJ_ROOM_FIXED_GSO | other)?;
+        let (length, flags) = (outer as i32, BPF_F_ADJ_ROOM_FIXED_GSO);
+        if O::PROTOCOL == I::PROTOCOL {
+            return self.adjust_room(-length, flags);
+        }
+        if self.adjust_room(-length, flags | I::DECAPSULATE).is_err() {
+            // Those can do it by the way to translate packets, which makes the outer header as much longer or
+            // shorter as a header of the other family is. Then it comes off.
+            self.ctx
+                .change_proto(u16::from_ne_bytes(I::ETHER_TYPE), 0)
+                .map_err(|_| Outcome::DropRewriteFailed)?;
+            self.adjust_room(O::HEADER_LENGTH as i32 - I::HEADER_LENGTH as i32 - length, flags)?;
+        }
         self.store_ether_type::<I, O>()
     }
 

@@ -98,7 +98,6 @@ impl Rig {
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
         let mut rig = Self { ebpf };
-        rig.xdp().load().unwrap_or_else(|error| panic!("verifier: xdp: {error:#?}"));
         rig.fill(&Cluster::new());
         rig
     }

@@ -17,9 +17,14 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_REDIRECT: u32 = 4;
 
 impl Rig {
-    /// The loaded XDP program.
+    /// The XDP program. It is loaded by the first who wants it: kernels before 5.18 take the others only.
     pub fn xdp(&mut self) -> &mut Xdp {
-        self.ebpf.program_mut(Hook::Xdp.program()).expect("program").try_into().expect("an XDP program")
+        let program: &mut Xdp =
+            self.ebpf.program_mut(Hook::Xdp.program()).expect("program").try_into().expect("an XDP program");
+        if program.fd().is_err() {
+            program.load().unwrap_or_else(|error| panic!("verifier: xdp: {error:#?}"));
+        }
+        program
     }
 
     /// Runs it once, on a frame that comes in on the loopback.
