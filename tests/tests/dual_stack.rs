@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use tests::{
     Failure,
     agent::{Agents, Settings},
@@ -11,6 +12,7 @@ use tests::{
     family::Family,
     lab::{Endpoint, Lab, Node, Pod, Topology, View},
     probe::{self, Ping},
+    remains,
     state::{Encapsulation, State},
     story,
     way::{self, Way},
@@ -169,6 +171,28 @@ fn ipv4_goes_to_ipv6_next_hops_without_any_arp() -> Result<(), Failure> {
         ensure!(v4.iter().all(|packet| (packet.from_mac, packet.to_mac) == macs), "{captured}");
         ensure!(captured.frames().iter().all(|frame| frame.bytes[12..14] != [8, 6]), "{captured}");
         Ok(())
+    })
+}
+
+/// IPv6 addresses have no label: the host's own in its pods' range is known by another mark to an agent that starts,
+/// and to `cleanup`.
+#[test]
+fn the_hosts_ipv6_address_is_known_as_ours() -> Result<(), Failure> {
+    story(Topology::dual_stack(), |lab, agents| {
+        agents.start(lab, &Settings::default(), &State::of(lab, Encapsulation::CrossSubnet))?;
+        let node = lab.node("a1")?;
+        let own = node.pod_address_of(Family::V6, 1).context("no IPv6 pods")?;
+        let agent = agents.get_mut("a1")?;
+        agent.kill(Signal::SIGKILL)?;
+        agent.restart()?;
+        let shown = node.netns().ip("-6 address show dev lo")?;
+        ensure!(shown.contains(&format!("{own}/128")), "{own} is not there:\n{shown}");
+        let problems = agent.problems()?;
+        ensure!(problems.is_empty(), "{problems:?}");
+        let programs = remains::program_ids(agent)?;
+        agent.kill(Signal::SIGTERM)?;
+        agent.cleanup(false)?;
+        remains::expect_nothing_of_ours(node, lab.pods(), &programs)
     })
 }
 

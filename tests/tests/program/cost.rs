@@ -41,3 +41,15 @@ fn tracing_costs_nothing_when_off() {
         assert!(off < on);
     }
 }
+
+/// An agent may be asked for everything at once.
+#[test]
+fn log_messages_and_tracing_fit_together() {
+    let mut rig = Rig::load(5, true);
+    for hook in Hook::CLASSIFIERS {
+        let info = rig.program(hook).info().expect("info");
+        let verified = info.verified_instruction_count().unwrap_or_default();
+        println!("{}: with messages and traced: the verifier looked at {verified}", hook.label());
+        assert!(verified < 100_000, "{} is too much for old verifiers: {verified}", hook.label());
+    }
+}
