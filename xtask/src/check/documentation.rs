@@ -27,6 +27,8 @@ fn named(document: &str) -> impl Iterator<Item = &str> {
         .skip(1)
         .step_by(2)
         .filter(move |name| name.chars().all(word) && name.matches('_').count() >= 3)
+        // The kernel's helpers look alike.
+        .filter(|name| !name.starts_with("bpf_"))
 }
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ mod tests {
     fn a_name_without_a_test_is_found() {
         let sources =
             ["fn it_does_what_it_says() {}".to_owned(), "    fn it_does_more_too_v6<F>() {}".to_owned()];
-        let document = "`it_does_what_it_says`, `it_does_more_*`, `ip_forward`, `it_does_not_exist`, `bpf_redirect_neigh`";
+        let document = "`it_does_what_it_says`, `it_does_more_*`, `ip_forward`, `it_does_not_exist`, `bpf_skb_change_proto`";
         assert_eq!(missing(document, &sources), BTreeSet::from(["it_does_not_exist".to_owned()]));
     }
 }
