@@ -25,9 +25,9 @@ fn log_messages_cost_nothing_when_off() {
     }
 }
 
-/// Tracing exists only in programs loaded with it, likewise.
+/// Tracing exists only in programs loaded with it, likewise; without, the load of its constant is left.
 #[test]
-fn tracing_costs_nothing_when_off() {
+fn tracing_is_not_in_programs_loaded_without_it() {
     for hook in Hook::CLASSIFIERS {
         let size = |trace| {
             let info = Rig::load(0, trace).program(hook).info().expect("info");
@@ -38,7 +38,7 @@ fn tracing_costs_nothing_when_off() {
         };
         let (off, on) = (size(false), size(true));
         println!("{}: {off} instructions, {on} with tracing", hook.label());
-        assert!(off < on);
+        assert!(off + 500 < on, "{} has {off} instructions without tracing, {on} with it", hook.label());
     }
 }
 
