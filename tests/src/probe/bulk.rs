@@ -47,17 +47,18 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// Checks that hardly anything was lost, less than 1 in 100 segments, and that not much was sent again for
-    /// nothing, less than 1 in 10. A queue that overflows on a busy machine costs a few; segmentation or checksums
-    /// that are wrong cost a large part.
+    /// Checks that hardly anything was lost, less than 3 in 100 segments, and that no storm of segments was sent again
+    /// for nothing, less than 1 in 3. A queue that overflows on a busy machine costs a few, and packets that overtake
+    /// each other once make the sender repeat all that is on the way, 1 in 8 of a transfer of 2 MB; segmentation or
+    /// checksums that are wrong stop nearly everything.
     ///
     /// # Errors
     /// If more was.
     pub fn expect_no_storm(&self) -> Result<()> {
         let lost = u64::from(self.retransmitted.saturating_sub(self.needless));
-        ensure!(lost * 100 < self.segments, "more than 1 % of the segments were lost: {self:?}");
+        ensure!(lost * 100 < self.segments * 3, "more than 3 % of the segments were lost: {self:?}");
         let again = u64::from(self.retransmitted);
-        ensure!(again * 10 < self.segments, "more than 10 % of the segments were sent again: {self:?}");
+        ensure!(again * 3 < self.segments, "more than a third of the segments were sent again: {self:?}");
         Ok(())
     }
 }
@@ -203,7 +204,7 @@ mod tests {
     fn a_storm_is_an_error() {
         let bulk = Bulk { bytes: 1000, segments: 1000, retransmitted: 9, needless: 0, took: TIMEOUT };
         let again = |retransmitted, needless| Bulk { retransmitted, needless, ..bulk }.expect_no_storm();
-        assert!(again(9, 0).is_ok() && again(10, 0).is_err());
-        assert!(again(99, 90).is_ok() && again(100, 100).is_err());
+        assert!(again(29, 0).is_ok() && again(30, 0).is_err());
+        assert!(again(333, 330).is_ok() && again(334, 334).is_err());
     }
 }
