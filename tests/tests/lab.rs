@@ -72,7 +72,7 @@ fn sizes_and_flags_of_a_ping_are_as_asked() -> Result<()> {
     let capture = Capture::start(to.netns(), "eth0", Keep::Whole)?;
     Ping::to(to.address())?.size(1501).expect_reply(from)?;
     let captured = capture.stop()?;
-    ensure!(captured.packets().filter(|packet| !packet.outgoing && packet.outer().fragment).count() == 2);
+    ensure!(captured.arrived(to.address()).filter(|packet| packet.outer().fragment).count() == 2);
     lab.set_uplink_mtu(1400)?;
     let answer = whole.send(from.netns())?;
     ensure!(matches!(answer, Answer::FragmentationNeeded { mtu: 1400, .. }), "{answer:?}");
@@ -113,7 +113,7 @@ fn crafted_packets_and_streams_arrive() -> Result<()> {
     craft::send(from.netns(), &craft::ipip(own, there, &inner)?)?;
     thread::sleep(Duration::from_millis(100));
     let captured = capture.stop()?;
-    let mut packets = captured.packets().filter(|packet| !packet.outgoing);
+    let mut packets = captured.arrived(there);
     let (plain, nested) = (packets.next().context("no packet")?, packets.next().context("no second")?);
     ensure!(plain.outer().source == spoofed && !plain.is_encapsulated(), "{captured}");
     ensure!(nested.outer().source == own && nested.inner().source == spoofed, "{captured}");

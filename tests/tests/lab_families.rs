@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tests::{
-    capture::{Capture, Checksum, Keep},
+    capture::{Capture, Checksum, Keep, Packet},
     craft::{self, Extension},
     family::Family,
     lab::{Endpoint, Lab, Pod, Topology, View},
@@ -85,7 +85,7 @@ fn sizes_fragments_and_hop_limits_of_an_ipv6_ping_are_as_asked() -> Result<()> {
     let capture = Capture::start(to.netns(), Pod::INSIDE, Keep::Whole)?;
     Ping::to(to_v6.address())?.size(4000).expect_reply(from)?;
     let captured = capture.stop()?;
-    ensure!(captured.packets().filter(|packet| !packet.outgoing && packet.outer().fragment).count() == 3);
+    ensure!(captured.arrived(to_v6.address()).filter(|packet| packet.outer().fragment).count() == 3);
     lab.set_uplink_mtu(1400)?;
     let answer = whole.send(from.netns())?;
     ensure!(matches!(answer, Answer::FragmentationNeeded { mtu: 1400, .. }), "{answer:?}");
@@ -115,12 +115,12 @@ fn crafted_ipv6_packets_series_and_streams_arrive() -> Result<()> {
     craft::send(from.netns(), &craft::ipip(source, there, &inner)?)?;
     thread::sleep(Duration::from_millis(100));
     let captured = capture.stop()?;
-    let mut crafted = captured.packets().filter(|packet| !packet.outgoing && packet.outer().length > 40);
+    let mut crafted = captured.arrived(there).filter(|packet| packet.outer().length > 40);
     let arrived = crafted.next().with_context(|| format!("no packet with extensions: {captured}"))?;
     // Two nodes are on the way.
     ensure!((arrived.outer().ttl, arrived.outer().dscp, arrived.outer().ecn) == (7, 0x2e, 1), "{arrived:?}");
     ensure!(arrived.outer().length == 56 && arrived.checksum() == Some(Checksum::Right), "{arrived:?}");
-    let mut tunnelled = captured.packets().filter(|packet| !packet.outgoing && packet.is_encapsulated());
+    let mut tunnelled = captured.arrived(to.address()).filter(Packet::is_encapsulated);
     let families = tunnelled.next().map(|packet| (packet.outer().family(), packet.inner().family()));
     ensure!(families == Some((Family::V6, Family::V4)), "{captured}");
     let result = probe::throughput(from, &v6(to)?, 1)?;

@@ -163,7 +163,7 @@ fn through_the_stack_into_the_tunnel(lab: &Lab, agents: &Agents) -> Result<()> {
     Ping::to(to.address())?.size(1500).expect_reply(from)?;
     let (captured, counted) = (capture.stop()?, agent.counters()?.since(&before)?);
     ensure!(counted.packets(Hook::FromPod, Outcome::StackTooBig) == 1, "{counted}");
-    let arrived = captured.packets().filter(|packet| !packet.outgoing);
+    let arrived = captured.arrived(to.address());
     let sources: Vec<_> = arrived.map(|packet| packet.inner().source).collect();
     ensure!(sources.len() == 2 && sources.iter().all(|source| *source == from.address()), "{captured}");
     Ok(())

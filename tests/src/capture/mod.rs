@@ -8,6 +8,7 @@ mod socket;
 
 use std::{
     fmt, io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -126,6 +127,13 @@ impl Captured {
     pub fn packets(&self) -> impl Iterator<Item = Packet> {
         self.frames.iter().filter_map(Frame::packet)
     }
+
+    /// The packets that came in for this address (that of the innermost header). What hosts multicast when they
+    /// feel like it (neighbour discovery, multicast listener reports) is not among them.
+    pub fn arrived(&self, destination: impl Into<IpAddr>) -> impl Iterator<Item = Packet> {
+        let destination = destination.into();
+        self.packets().filter(move |packet| !packet.outgoing && packet.inner().destination == destination)
+    }
 }
 
 impl fmt::Display for Captured {
@@ -136,5 +144,35 @@ impl fmt::Display for Captured {
             writeln!(f, "  {frame}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::craft;
+
+    fn frame(outgoing: bool, packet: &craft::Packet) -> Frame {
+        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+        bytes.extend(packet.bytes().unwrap());
+        Frame { at: Duration::ZERO, outgoing, length: bytes.len(), bytes }
+    }
+
+    /// A listener report has an extension header, as what tests send may have.
+    #[test]
+    fn what_hosts_multicast_by_themselves_has_not_arrived_for_an_address() {
+        let [pod, peer, gateway, routers] =
+            ["fd00::1", "fd00::2", "fe80::1", "ff02::16"].map(|text| text.parse::<IpAddr>().unwrap());
+        let with_options =
+            |from, to| craft::Packet::echo_reply(from, to).unwrap().extension(craft::Extension::HopByHop);
+        let frames = vec![
+            frame(false, &with_options(gateway, routers)),
+            frame(true, &with_options(peer, pod)),
+            frame(false, &with_options(peer, pod)),
+        ];
+        let captured = Captured { place: "test".to_owned(), frames, left_out: 0 };
+        assert_eq!(captured.packets().count(), 3);
+        let arrived = captured.arrived(pod).map(|packet| packet.outer().source).collect::<Vec<_>>();
+        assert_eq!(arrived, [peer]);
     }
 }
