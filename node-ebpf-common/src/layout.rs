@@ -35,6 +35,8 @@ pub mod map_name {
     pub const ROUTES_V4: &str = "ROUTES_V4";
     /// IPv6 routes, likewise.
     pub const ROUTES_V6: &str = "ROUTES_V6";
+    /// The IPv4 lookup table in front of the trie: array of [`crate::LookupChunk`], for user space to map.
+    pub const LOOKUP_V4: &str = "LOOKUP_V4";
     /// Array of [`crate::NextHop`].
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
     /// Hash of interface index → [`crate::Endpoint`].
@@ -63,9 +65,10 @@ pub mod map_name {
     pub const TRACE_STATE: &str = "TRACE_STATE";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         ROUTES_V4,
         ROUTES_V6,
+        LOOKUP_V4,
         NEXT_HOPS,
         ENDPOINTS,
         SETTINGS,

@@ -11,6 +11,7 @@ mod endpoint;
 mod flow;
 mod hook;
 mod layout;
+mod lookup;
 mod next_hop;
 mod outcome;
 mod route;
@@ -27,6 +28,7 @@ pub use layout::{
     LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
     MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
 };
+pub use lookup::{Cell, Found, LOOKUP_CELLS, LOOKUP_CHUNKS, LOOKUP_ROOTS, LookupChunk, look_up};
 pub use next_hop::{NextHop, NextHopKind};
 pub use outcome::{Ending, Outcome};
 pub use route::Route;
@@ -109,6 +111,7 @@ mod tests {
         assert_eq!(size_of::<Counter>(), 16);
         assert_eq!((size_of::<Flow<u32>>(), size_of::<Flow<Address>>()), (2 * 4 + 8, 2 * 16 + 8));
         assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 5 * 48));
+        assert_eq!((LOOKUP_CHUNKS, size_of::<LookupChunk>()), (1 << 15, 512));
         assert_eq!((MAX_TRANSLATED_FLOWS, MAX_UPLINKS, size_of::<Uplink>()), (131_072, 64, 6 + 2));
     }
 

@@ -8,8 +8,9 @@ use aya::{
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS,
-    MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, Uplink, XDP_DECAP, map_name,
+    COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS,
+    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, Uplink, XDP_DECAP,
+    map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -128,6 +129,7 @@ fn shape(name: &str) -> Shape {
     match name {
         map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), MAX_ROUTES),
         map_name::ROUTES_V6 => (MapType::LpmTrie, 4 + 16, size(size_of::<Route>()), MAX_ROUTES),
+        map_name::LOOKUP_V4 => (MapType::Array, 4, size(size_of::<LookupChunk>()), LOOKUP_CHUNKS),
         map_name::TRANSLATED_V4 => {
             (MapType::LruHash, size(size_of::<Flow<[u8; 4]>>()), 8, MAX_TRANSLATED_FLOWS)
         }
