@@ -4,6 +4,8 @@
 //! Everything here needs root and says so where it is not.
 
 pub mod agent;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod capture;
 pub mod command;
 pub mod craft;

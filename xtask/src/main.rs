@@ -1,5 +1,6 @@
-//! Podroute's developer commands: `cargo xtask setup | build-ebpf | demo | test | check`.
+//! Podroute's developer commands: `cargo xtask setup | build-ebpf | demo | test | bench | check`.
 
+mod bench;
 mod build_ebpf;
 mod check;
 mod demo;
@@ -31,6 +32,9 @@ enum Task {
     Check,
     /// Run every test, those that need root included; sets up what is missing
     Test(test::Arguments),
+    /// Measure Podroute side by side with what one would run instead
+    #[command(disable_help_flag = true)]
+    Bench(bench::Arguments),
     /// Show pods on three nodes that reach each other
     Demo(demo::Arguments),
 }
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Check => check::run(),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
     };
     match result {

@@ -23,9 +23,9 @@ pub struct Arguments {
 /// How many tests run at once: the network tests are sensitive to load.
 const THREADS: &str = "2";
 /// Tells the tests where node-agent is: the release build, which is what users run.
-const AGENT_VARIABLE: &str = "PODROUTE_AGENT";
+pub const AGENT_VARIABLE: &str = "PODROUTE_AGENT";
 /// Tells the tests where the BPF object is that this agent embeds.
-const OBJECT_VARIABLE: &str = "PODROUTE_EBPF_OBJECT";
+pub const OBJECT_VARIABLE: &str = "PODROUTE_EBPF_OBJECT";
 
 /// Sets up what is missing, then builds and runs all tests. The last line is `N passed, N failed`.
 ///
@@ -48,7 +48,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     process::run(&mut cargo(&["build", "--locked", "--release", "--package", "node-agent"]))?;
     let agent = workspace::target().join("release/node-agent");
 
-    let mut as_root = cargo(&["test", "--locked", "--no-fail-fast", "--package", "tests"]);
+    let mut as_root =
+        cargo(&["test", "--locked", "--no-fail-fast", "--package", "tests", "--features", "bench"]);
     as_root.env(AGENT_VARIABLE, &agent).env(OBJECT_VARIABLE, &object);
     if privilege == Privilege::Sudo {
         as_root.env(runner_variable(), "sudo --preserve-env");
