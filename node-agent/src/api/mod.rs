@@ -18,7 +18,7 @@ pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{
     AttachmentRow, MapRow, MasqueradeStatus, ObjectCounts, PathMtuRow, PendingChange, PodMtu,
-    ReconcileStatus, RouteCounts, SourceStatus, Status,
+    PassStatus, ReconcileStatus, RouteCounts, SourceStatus, Status,
 };
 pub use stream::TraceCall;
 pub use trace::{TraceEnd, TraceLine, TraceRequest, TraceRow};

@@ -76,6 +76,8 @@ pub struct SourceStatus {
     pub synced: bool,
     /// Why it cannot be read now; what it said before stays in force.
     pub error: Option<String>,
+    /// How long it took to read and check what it told last, in microseconds; none if it told nothing yet.
+    pub read_us: Option<u64>,
     /// How much it has told.
     pub objects: ObjectCounts,
 }
@@ -183,8 +185,41 @@ pub struct ReconcileStatus {
     pub last_change_seconds_ago: Option<u64>,
     /// How long the last pass took, in milliseconds.
     pub last_duration_ms: Option<u64>,
+    /// The last pass; none before the first.
+    pub last_pass: Option<PassStatus>,
+    /// The last pass that changed anything; none if none did.
+    pub last_changing_pass: Option<PassStatus>,
     /// Changes that failed and are tried again.
     pub pending: Vec<PendingChange>,
+}
+
+/// What a pass did, and how long each part of it took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PassStatus {
+    /// Which pass it was; the first is 1.
+    pub number: u64,
+    /// Changes to maps and hooks that were made.
+    pub datapath_changes: usize,
+    /// Changes to the kernel's own tables that were made.
+    pub host_changes: usize,
+    /// From the first word of a source that this pass acts on, until the maps held what follows of it; none if no
+    /// source had said anything.
+    pub source_to_datapath_us: Option<u64>,
+    /// Reading the host's network.
+    pub observe_us: u64,
+    /// Deciding between what the sources say.
+    pub select_us: u64,
+    /// Finding what it means on this host.
+    pub resolve_us: u64,
+    /// Planning the changes to the datapath, after reading it back where that was due.
+    pub plan_us: u64,
+    /// Making them.
+    pub datapath_us: u64,
+    /// Planning and making the changes to the kernel's own tables.
+    pub host_us: u64,
+    /// All of it.
+    pub total_us: u64,
 }
 
 /// A change that failed and is tried again.

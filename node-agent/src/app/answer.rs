@@ -6,7 +6,10 @@ use node_ebpf_common::{
     LAYOUT_VERSION, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
 };
 
-use super::App;
+use super::{
+    App,
+    passes::{Passes, microseconds},
+};
 use crate::{
     api::{
         AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, MasqueradeStatus, Neighbour,
@@ -83,7 +86,7 @@ impl App {
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
             masquerade: self.masquerade(),
-            reconcile: reconcile_status(report),
+            reconcile: reconcile_status(report, &self.passes),
             program_log: self.reconciler.datapath.log(),
             trace_clients: self.tracing.clients(),
         }
@@ -106,6 +109,7 @@ impl App {
             place: place.clone(),
             synced: status.synced,
             error: status.error,
+            read_us: status.read.map(microseconds),
             objects: ObjectCounts { nodes: status.nodes, pods: status.pods },
         };
         self.table.statuses().into_iter().map(status).collect()
@@ -301,13 +305,15 @@ fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
     .collect()
 }
 
-fn reconcile_status(report: &Report) -> ReconcileStatus {
+fn reconcile_status(report: &Report, passes: &Passes) -> ReconcileStatus {
     let next_retry = report.retry_after().unwrap_or_default().as_secs();
     ReconcileStatus {
         passes: report.passes,
         last_change_seconds_ago: report.last_change.map(|at| at.elapsed().as_secs()),
         last_duration_ms: (report.passes > 0)
-            .then(|| u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX)),
+            .then(|| u64::try_from(report.work.total.as_millis()).unwrap_or(u64::MAX)),
+        last_pass: passes.last,
+        last_changing_pass: passes.last_changing,
         pending: report
             .pending
             .iter()

@@ -14,6 +14,7 @@
 
 mod answer;
 mod log;
+mod passes;
 mod path_mtu;
 mod trace;
 
@@ -21,6 +22,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
 pub use log::LogHandle;
+use passes::{Passes, Preparation};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -58,6 +60,9 @@ struct App {
     path_mtus: PathMtus,
     selection: Selection,
     resolved: Resolved,
+    passes: Passes,
+    /// When a source first said what no pass has acted on yet.
+    told: Option<Instant>,
     /// Problems that have been logged and are still there.
     known_problems: BTreeSet<String>,
     started: Instant,
@@ -114,6 +119,8 @@ impl App {
             path_mtus: PathMtus::default(),
             selection: Selection::default(),
             resolved: Resolved { hold: true, ..Resolved::default() },
+            passes: Passes::default(),
+            told: None,
             known_problems: BTreeSet::new(),
             settled: false,
             started: now,
@@ -156,10 +163,14 @@ impl App {
         let now = Instant::now();
         match &update.event {
             SourceEvent::Synced => self.due = now,
+            SourceEvent::Read(_) => {}
             SourceEvent::Failed(error) => {
                 warn!("source {}: {error}; what it said before stays in force", update.source);
             }
-            SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => self.due = now + SOURCE_SETTLE,
+            SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => {
+                self.due = now + SOURCE_SETTLE;
+                self.told.get_or_insert(now);
+            }
         }
         self.table.apply(update);
     }
@@ -177,6 +188,7 @@ impl App {
     /// Observes, decides and makes one pass.
     async fn pass(&mut self) {
         let now = Instant::now();
+        let mut preparation = Preparation::starts();
         let audit = now >= self.audit;
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
@@ -189,7 +201,9 @@ impl App {
                 return;
             }
         }
+        preparation.observed();
         self.selection = select(&self.table, &self.config.node);
+        preparation.selected();
         let settings = ResolveSettings {
             uplinks: self.config.uplinks.clone(),
             source_check: self.config.source_check,
@@ -197,6 +211,7 @@ impl App {
             pod_mtu: self.config.pod_mtu,
         };
         self.resolved = resolve(&self.selection, &self.view, &settings);
+        preparation.resolved();
         self.refresh_trace();
         self.settled = self.table.ready();
         if self.settled {
@@ -210,6 +225,7 @@ impl App {
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
+        self.passes.record(preparation, self.reconciler.report(), self.told.take());
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
         }

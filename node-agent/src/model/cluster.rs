@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,8 @@ pub enum SourceEvent {
     /// Everything the source had at its start, or after a reload, has been told. Nothing is deleted
     /// anywhere before every source has said so once (invariant 2).
     Synced,
+    /// Reading and checking what is told next took this long.
+    Read(Duration),
     /// The source cannot be read; what it said before stays in force. The text says what, where, why.
     Failed(String),
 }

@@ -29,15 +29,40 @@ pub struct Pending {
     pub attempts: u32,
 }
 
+/// What a pass did, and how long each part of it took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work {
+    /// Changes to maps and hooks that were made.
+    pub datapath_changes: usize,
+    /// Changes to the kernel's own tables that were made, the masquerade table being one.
+    pub host_changes: usize,
+    /// Reading back the datapath where that was due, and planning its changes.
+    pub plan: Duration,
+    /// Making them.
+    pub datapath: Duration,
+    /// Planning and making the changes to the kernel's own tables.
+    pub host: Duration,
+    /// All of it, the masquerade table too.
+    pub total: Duration,
+}
+
+impl Work {
+    /// How many changes were made.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.datapath_changes + self.host_changes
+    }
+}
+
 /// What the passes so far came to.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// How many passes there were.
     pub passes: u64,
-    /// How many changes the last pass made.
-    pub changes: usize,
-    /// How long the last pass took.
-    pub duration: Duration,
+    /// What the last pass did, and how long it took.
+    pub work: Work,
+    /// When the last pass was done with the datapath.
+    pub datapath_done: Option<Instant>,
     /// When a pass last changed anything.
     pub last_change: Option<Instant>,
     /// What failed and stays to be made, by what it would change.
@@ -118,12 +143,16 @@ impl<D: Datapath> Reconciler<D> {
         let started = Instant::now();
         let mut outcome = Outcome::default();
         self.datapath_pass(wanted, pass, &mut outcome);
+        let datapath_done = Instant::now();
+        self.report.datapath_done = Some(datapath_done);
         self.host_pass(wanted, view, pass, &mut outcome).await;
+        outcome.work.host = datapath_done.elapsed();
         self.masquerade_pass(masquerade, pass, &mut outcome).await;
         self.conclude(outcome, started);
     }
 
     fn datapath_pass(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) {
+        let started = Instant::now();
         if pass.audit || self.observed.is_none() {
             match self.datapath.observe() {
                 Ok(observed) => self.observed = Some(observed),
@@ -135,6 +164,8 @@ impl<D: Datapath> Reconciler<D> {
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        let planned = Instant::now();
+        outcome.work.plan = planned - started;
         let mut failed = Vec::new();
         for change in plan.changes {
             if must_wait(&change, &failed, observed) {
@@ -145,7 +176,7 @@ impl<D: Datapath> Reconciler<D> {
             match self.datapath.apply(&change) {
                 Ok(()) => {
                     observed.record(&change);
-                    outcome.changes += 1;
+                    outcome.work.datapath_changes += 1;
                 }
                 Err(error) => {
                     outcome.failed(change.to_string(), error.to_string());
@@ -153,6 +184,7 @@ impl<D: Datapath> Reconciler<D> {
                 }
             }
         }
+        outcome.work.datapath = planned.elapsed();
         if !failed.is_empty() {
             // What is there after a failure shows when it is read back.
             self.observed = None;
@@ -172,7 +204,7 @@ impl<D: Datapath> Reconciler<D> {
                 for (change, result) in changes.iter().zip(results) {
                     debug!("{change}");
                     match result {
-                        Ok(()) => outcome.changes += 1,
+                        Ok(()) => outcome.work.host_changes += 1,
                         Err(error) => outcome.failed(change.to_string(), error.to_string()),
                     }
                 }
@@ -188,7 +220,7 @@ impl<D: Datapath> Reconciler<D> {
             return;
         }
         match self.masquerade.pass(wanted, pass.audit).await {
-            Ok(changed) => outcome.changes += usize::from(changed),
+            Ok(changed) => outcome.work.host_changes += usize::from(changed),
             Err(failed) => outcome.failed(failed.change, failed.error.to_string()),
         }
     }
@@ -196,8 +228,7 @@ impl<D: Datapath> Reconciler<D> {
     fn conclude(&mut self, outcome: Outcome, started: Instant) {
         let report = &mut self.report;
         report.passes += 1;
-        report.changes = outcome.changes;
-        report.duration = started.elapsed();
+        report.work = Work { total: started.elapsed(), ..outcome.work };
         report.conflicts = outcome.conflicts;
         let mut pending = BTreeMap::new();
         for (change, error) in outcome.failures {
@@ -209,9 +240,9 @@ impl<D: Datapath> Reconciler<D> {
             pending.insert(change, Pending { error, attempts });
         }
         report.pending = pending;
-        if report.changes > 0 {
+        if report.work.changes() > 0 {
             report.last_change = Some(Instant::now());
-            info!("{} changes in {:.1?}", report.changes, report.duration);
+            info!("{} changes in {:.1?}", report.work.changes(), report.work.total);
         }
     }
 }
@@ -240,7 +271,7 @@ fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapa
 /// What a pass came to so far.
 #[derive(Default)]
 struct Outcome {
-    changes: usize,
+    work: Work,
     failures: Vec<(String, String)>,
     conflicts: Vec<String>,
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::model::{Cluster, Node, Object, ObjectKey, Pod, SourceEvent, SourceId, SourceUpdate};
 
@@ -14,6 +14,7 @@ pub struct Table {
 struct Source {
     synced: bool,
     error: Option<String>,
+    read: Option<Duration>,
     objects: BTreeMap<ObjectKey, Object>,
 }
 
@@ -26,6 +27,8 @@ pub struct SourceStatus {
     pub synced: bool,
     /// Why it could not be read the last time; none once it could.
     pub error: Option<String>,
+    /// How long it took to read and check what it told last; none if it told nothing yet.
+    pub read: Option<Duration>,
     /// Nodes it states.
     pub nodes: usize,
     /// Pods it states.
@@ -58,6 +61,10 @@ impl Table {
                 source.error = None;
                 false
             }
+            SourceEvent::Read(took) => {
+                source.read = Some(took);
+                false
+            }
             SourceEvent::Failed(error) => {
                 source.error = Some(error);
                 false
@@ -82,6 +89,7 @@ impl Table {
                 source: *id,
                 synced: source.synced,
                 error: source.error.clone(),
+                read: source.read,
                 nodes: count(|key| matches!(key, ObjectKey::Node(_))),
                 pods: count(|key| matches!(key, ObjectKey::Pod(_))),
             }
@@ -159,12 +167,14 @@ mod tests {
         let mut table = Table::new([SourceId::File]);
         table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
         table.apply(upsert(Object::Pod(pod("default/web", "a1", "10.244.1.10"))));
+        table.apply(event(SourceEvent::Read(Duration::from_millis(7))));
         table.apply(event(SourceEvent::Synced));
         table.apply(event(SourceEvent::Failed("line 3: no".into())));
         let failed = SourceStatus {
             source: SourceId::File,
             synced: true,
             error: Some("line 3: no".into()),
+            read: Some(Duration::from_millis(7)),
             nodes: 1,
             pods: 1,
         };

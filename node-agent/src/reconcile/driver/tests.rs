@@ -45,9 +45,9 @@ fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass
 fn a_second_pass_finds_nothing_to_do_and_reads_nothing_back() {
     let (mut reconciler, wanted) = (reconciler(), wanted());
     pass(&mut reconciler, &wanted, ALL);
-    assert_eq!(reconciler.report().changes, 8);
+    assert_eq!(reconciler.report().work.changes(), 8);
     pass(&mut reconciler, &wanted, ALL);
-    assert_eq!(reconciler.report().changes, 0);
+    assert_eq!(reconciler.report().work.changes(), 0);
     assert_eq!(reconciler.datapath.observations, 1);
 }
 

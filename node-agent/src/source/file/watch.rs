@@ -18,7 +18,7 @@ use tokio::{
 
 use super::reader::Reader;
 use crate::{
-    model::{SourceId, SourceUpdate},
+    model::{SourceEvent, SourceId, SourceUpdate},
     yaml,
 };
 
@@ -52,7 +52,11 @@ pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timi
         watch = Watch::keep(watch, &path, &signal);
         let file = path.clone();
         let step = spawn_blocking(move || {
-            let events = reader.take(yaml::read(&file));
+            let started = Instant::now();
+            let mut events = reader.take(yaml::read(&file));
+            if !events.is_empty() {
+                events.insert(0, SourceEvent::Read(started.elapsed()));
+            }
             (reader, events)
         });
         let Ok((back, events)) = step.await else {
