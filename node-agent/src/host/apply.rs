@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt, stream};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -10,17 +9,14 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use super::{
     Host, HostError,
     address_message::encode_address,
+    exchange::{Exchange, Request, TOGETHER},
     mtu,
-    namespaces::Namespaces,
     neighbour_message::encode_neighbour,
     observe::read_routes,
     route_message::{encode_delete_route, encode_new_route},
-    session::{NetlinkError, Session},
+    session::NetlinkError,
 };
 use crate::model::{HostChange, KernelRoute, Prefix};
-
-/// How many changes are on their way to the kernel before the first one's answer is awaited.
-const IN_FLIGHT: usize = 256;
 
 impl Host {
     /// Makes changes in their order, many at a time on their way to the kernel. One result for each change,
@@ -31,44 +27,47 @@ impl Host {
     /// If no netlink socket can be opened: then nothing was done. Or if a route could not be added because
     /// there is one, and the routes cannot be read to see whether it is the same: observe anew.
     pub async fn apply_all(&self, changes: &[HostChange]) -> Result<Vec<Result<(), HostError>>, HostError> {
-        let session = Session::open()?;
+        let mut exchange = Exchange::open().map_err(HostError::Socket)?;
         let namespaces = mtu::namespaces(changes);
-        let mut results: Vec<_> = stream::iter(changes)
-            .map(|change| self.start(&session, change, &namespaces))
-            .buffered(IN_FLIGHT)
-            .collect()
-            .await;
+        let mut results = Vec::with_capacity(changes.len());
+        for run in changes.chunk_by(|one, next| is_request(one) && is_request(next)) {
+            for together in run.chunks(TOGETHER) {
+                match together {
+                    [HostChange::Set(setting)] => results.push(self.sysctls.set(setting)),
+                    [HostChange::SetMtu(change)] => results.push(mtu::set(change, &namespaces)),
+                    _ => results.extend(ask(&mut exchange, together)),
+                }
+                // The kernel works while we send: others want their turn.
+                tokio::task::yield_now().await;
+            }
+        }
         if changes.iter().zip(&results).any(|(change, result)| is_taken(change, result)) {
-            forgive_done_before(changes, &mut results, &read_routes(&session).await?);
+            forgive_done_before(changes, &mut results, &read_routes(&mut exchange).await?);
         }
         Ok(results)
     }
+}
 
-    /// Makes the change, or sends it to the kernel; the future tells what became of it.
-    fn start<'a>(
-        &self,
-        session: &Session,
-        change: &'a HostChange,
-        namespaces: &Namespaces,
-    ) -> impl Future<Output = Result<(), HostError>> + use<'a> {
-        let started = match change {
-            HostChange::Set(setting) => self.sysctls.set(setting).map(|()| None),
-            HostChange::SetMtu(change) => mtu::set(change, namespaces).map(|()| None),
-            _ => match request(change) {
-                Some((request, flags)) => Ok(Some(session.change(request, flags))),
-                None => Err(HostError::UnsupportedKind(Box::new(change.clone()))),
-            },
-        };
-        async move {
-            let Some(answer) = started? else { return Ok(()) };
-            match answer.await {
-                Err(reason) if !is_done(change, &reason) => {
-                    Err(HostError::Change { change: Box::new(change.clone()), reason })
-                }
-                _ => Ok(()),
+/// Whether a change is a netlink request.
+fn is_request(change: &HostChange) -> bool {
+    !matches!(change, HostChange::Set(_) | HostChange::SetMtu(_))
+}
+
+/// Asks the kernel for changes in their order; what became of each, at its place.
+fn ask(exchange: &mut Exchange, changes: &[HostChange]) -> Vec<Result<(), HostError>> {
+    let requests: Vec<Option<Request>> = changes.iter().map(request).collect();
+    let known: Vec<Request> = requests.iter().flatten().cloned().collect();
+    let mut answers = exchange.change(&known).into_iter();
+    let result = |(change, request): (&HostChange, Option<Request>)| {
+        let Some(_) = request else { return Err(HostError::UnsupportedKind(Box::new(change.clone()))) };
+        match answers.next() {
+            Some(Err(reason)) if !is_done(change, &reason) => {
+                Err(HostError::Change { change: Box::new(change.clone()), reason })
             }
+            _ => Ok(()),
         }
-    }
+    };
+    changes.iter().zip(requests).map(result).collect()
 }
 
 /// The request for a change and its flags; nothing for what is no netlink request.

@@ -7,6 +7,7 @@
 mod address_message;
 mod apply;
 mod error;
+mod exchange;
 mod link_message;
 mod mtu;
 mod namespaces;

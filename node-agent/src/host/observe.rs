@@ -8,10 +8,11 @@ use nix::errno::Errno;
 use super::{
     Host, HostError,
     address_message::{decode_address, dump_addresses},
+    exchange::Exchange,
     link_message::{decode_link, dump_links},
     neighbour_message::{decode_our_neighbour, dump_neighbours},
     route_message::{decode_route, dump_routes},
-    session::{NetlinkError, Session},
+    session::{DUMP_ATTEMPTS, DUMP_BACKOFF, NetlinkError, Session},
 };
 use crate::model::{self, HostView, KernelRoute, Setting};
 
@@ -37,7 +38,7 @@ impl Host {
         Ok(HostView {
             links: links.iter().filter_map(decode_link).collect(),
             addresses: addresses.iter().filter_map(decode_address).collect(),
-            routes: read_routes(&session).await?,
+            routes: read_routes(&mut Exchange::open().map_err(HostError::Socket)?).await?,
             neighbours: neighbours.iter().filter_map(decode_our_neighbour).collect(),
             forwarding_v4: self.sysctls.is_met(&Setting::ForwardingV4)?,
             forwarding_v6,
@@ -47,20 +48,39 @@ impl Host {
 }
 
 /// The main table, of both families.
-pub(super) async fn read_routes(session: &Session) -> Result<Vec<KernelRoute>, HostError> {
+pub(super) async fn read_routes(exchange: &mut Exchange) -> Result<Vec<KernelRoute>, HostError> {
     let mut routes = Vec::new();
-    for (number, family) in FAMILIES {
-        let messages = match session.dump(dump_routes(number)).await {
-            Ok(messages) => messages,
+    for family in FAMILIES {
+        match read_family(exchange, family, &mut routes).await {
             // The kernel makes a table when its first route comes.
-            Err(NetlinkError::Refused { errno: Errno::ENOENT, .. }) => continue,
+            Ok(()) | Err(NetlinkError::Refused { errno: Errno::ENOENT, .. }) => {}
             Err(reason) => return Err(HostError::Read { table: "routes", reason }),
-        };
-        // A kernel without a family answers for all the others.
-        let of_family = |route: &KernelRoute| route.destination.family() == family;
-        routes.extend(messages.iter().filter_map(decode_route).filter(of_family));
+        }
     }
+    routes.shrink_to_fit();
     Ok(routes)
+}
+
+/// Adds the routes of a family; again if they changed meanwhile.
+async fn read_family(
+    exchange: &mut Exchange,
+    (number, family): (AddressFamily, model::AddressFamily),
+    routes: &mut Vec<KernelRoute>,
+) -> Result<(), NetlinkError> {
+    let before = routes.len();
+    for attempt in 1..=DUMP_ATTEMPTS {
+        let read = exchange.dump(dump_routes(number), |message| {
+            // A kernel without a family answers for all the others.
+            let of_family = |route: &KernelRoute| route.destination.family() == family;
+            routes.extend(decode_route(&message).filter(of_family));
+        });
+        if read != Err(NetlinkError::Interrupted) {
+            return read;
+        }
+        routes.truncate(before);
+        tokio::time::sleep(DUMP_BACKOFF * attempt).await;
+    }
+    Err(NetlinkError::Interrupted)
 }
 
 async fn read(

@@ -1,6 +1,6 @@
 //! One netlink conversation: sends requests, collects what the kernel answers.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -22,10 +22,10 @@ use super::HostError;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a dump is tried that the kernel says was interrupted by a change.
-const DUMP_ATTEMPTS: u32 = 10;
+pub(super) const DUMP_ATTEMPTS: u32 = 10;
 
 /// Pause before the next attempt, times the number of attempts so far.
-const DUMP_BACKOFF: Duration = Duration::from_millis(5);
+pub(super) const DUMP_BACKOFF: Duration = Duration::from_millis(5);
 
 /// Attribute of an extended acknowledgement that holds the kernel's message (`NLMSGERR_ATTR_MSG`).
 const ATTRIBUTE_MESSAGE: u16 = 1;
@@ -68,6 +68,11 @@ impl NetlinkError {
             Self::Refused { detail, .. } => detail.as_deref(),
             Self::Interrupted | Self::NoAnswer | Self::Closed => None,
         }
+    }
+
+    /// What a socket said, other than that it is closed or empty.
+    pub(super) fn from_io(error: &io::Error) -> Self {
+        Self::Refused { errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw), detail: None }
     }
 
     fn refused(raw: i32, detail: Option<String>) -> Self {
@@ -125,9 +130,9 @@ impl Session {
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         for attempt in 1..=DUMP_ATTEMPTS {
             let mut answer = self.request(request.clone(), NLM_F_DUMP)?;
-            let mut dump = Dump::default();
+            let (mut dump, mut objects) = (Dump::default(), Vec::new());
             let outcome = loop {
-                if let Some(outcome) = dump.take(next(&mut answer).await?) {
+                if let Some(outcome) = dump.take(next(&mut answer).await?, |object| objects.push(object)) {
                     break outcome;
                 }
             };
@@ -136,7 +141,7 @@ impl Session {
                     debug!(attempt, "a change interrupted the kernel's answer: asking again");
                     tokio::time::sleep(DUMP_BACKOFF * attempt).await;
                 }
-                outcome => return outcome.map(|()| dump.objects),
+                outcome => return outcome.map(|()| objects),
             }
         }
         Err(NetlinkError::Interrupted)
@@ -199,21 +204,24 @@ where
     }
 }
 
-/// Collects the messages of a dump.
+/// Follows the messages of a dump.
 #[derive(Default)]
-struct Dump {
-    objects: Vec<RouteNetlinkMessage>,
+pub(super) struct Dump {
     interrupted: bool,
 }
 
 impl Dump {
-    /// Takes the next message; the outcome once it was the last one.
-    fn take(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Result<(), NetlinkError>> {
+    /// Takes the next message and hands over the object in it; the outcome once it was the last one.
+    pub(super) fn take(
+        &mut self,
+        message: NetlinkMessage<RouteNetlinkMessage>,
+        hand_over: impl FnOnce(RouteNetlinkMessage),
+    ) -> Option<Result<(), NetlinkError>> {
         // Any message may carry it, also the last one.
         self.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
         match message.payload {
             NetlinkPayload::InnerMessage(object) => {
-                self.objects.push(object);
+                hand_over(object);
                 None
             }
             NetlinkPayload::Done(done) if done.code < 0 => Some(Err(NetlinkError::refused(done.code, None))),
@@ -225,7 +233,7 @@ impl Dump {
     }
 }
 
-fn acknowledged(header: &NetlinkHeader, ack: &ErrorMessage) -> Result<(), NetlinkError> {
+pub(super) fn acknowledged(header: &NetlinkHeader, ack: &ErrorMessage) -> Result<(), NetlinkError> {
     match ack.raw_code() {
         0 => Ok(()),
         code => Err(NetlinkError::refused(code, detail(header, &ack.header))),

@@ -32,11 +32,11 @@ fn refused(errno: Errno) -> Result<(), NetlinkError> {
 
 #[test]
 fn dump_ends_with_done() {
-    let mut dump = Dump::default();
-    assert_eq!(dump.take(message(0, link())), None);
-    assert_eq!(dump.take(message(0, link())), None);
-    assert_eq!(dump.take(message(0, done(0))), Some(Ok(())));
-    assert_eq!(dump.objects.len(), 2);
+    let (mut dump, mut objects) = (Dump::default(), 0);
+    assert_eq!(dump.take(message(0, link()), |_| objects += 1), None);
+    assert_eq!(dump.take(message(0, link()), |_| objects += 1), None);
+    assert_eq!(dump.take(message(0, done(0)), |_| objects += 1), Some(Ok(())));
+    assert_eq!(objects, 2);
 }
 
 #[test]
@@ -44,19 +44,19 @@ fn interruption_is_seen_on_any_message() {
     for interrupted in 0..3 {
         let flags = |place| if place == interrupted { NLM_F_DUMP_INTR } else { 0 };
         let mut dump = Dump::default();
-        assert_eq!(dump.take(message(flags(0), link())), None);
-        assert_eq!(dump.take(message(flags(1), link())), None);
-        assert_eq!(dump.take(message(flags(2), done(0))), Some(Err(NetlinkError::Interrupted)));
+        assert_eq!(dump.take(message(flags(0), link()), drop), None);
+        assert_eq!(dump.take(message(flags(1), link()), drop), None);
+        assert_eq!(dump.take(message(flags(2), done(0)), drop), Some(Err(NetlinkError::Interrupted)));
     }
 }
 
 #[test]
 fn failed_dump_gives_the_kernels_reason() {
-    let by_done = Dump::default().take(message(0, done(-(Errno::ENOENT as i32))));
+    let by_done = Dump::default().take(message(0, done(-(Errno::ENOENT as i32))), drop);
     assert_eq!(by_done, Some(refused(Errno::ENOENT)));
     let by_error = error(-(Errno::EPERM as i32), &[]);
     assert_eq!(
-        Dump::default().take(message(0, NetlinkPayload::Error(by_error))),
+        Dump::default().take(message(0, NetlinkPayload::Error(by_error)), drop),
         Some(refused(Errno::EPERM))
     );
 }
