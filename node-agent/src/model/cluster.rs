@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ impl fmt::Display for SourceId {
 pub struct Origin {
     /// The source.
     pub source: SourceId,
-    /// The place within it.
-    pub place: String,
+    /// The place within it; the object and every route made of it share the text.
+    pub place: Arc<str>,
 }
 
 impl fmt::Display for Origin {
@@ -75,8 +75,8 @@ pub struct Node {
     pub name: NodeName,
     /// Its addresses, at most one of each family.
     pub addresses: Vec<IpAddr>,
-    /// The prefixes its pods' addresses come from.
-    pub pod_prefixes: Vec<Prefix>,
+    /// The prefixes its pods' addresses come from. There may be very many, so that whoever keeps the node shares them.
+    pub pod_prefixes: Arc<Vec<Prefix>>,
     /// Where this stands.
     pub origin: Origin,
 }

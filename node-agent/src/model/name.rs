@@ -1,4 +1,4 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +25,10 @@ fn check_dns_1123(name: &str) -> Result<(), NameError> {
     if valid { Ok(()) } else { Err(NameError::NotDns1123(name.to_owned())) }
 }
 
-/// Name of a Kubernetes node: a DNS-1123 subdomain.
+/// Name of a Kubernetes node: a DNS-1123 subdomain. Every route to the node has it, so that its text is shared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct NodeName(String);
+pub struct NodeName(Arc<str>);
 
 impl NodeName {
     /// The name as text.
@@ -43,14 +43,14 @@ impl FromStr for NodeName {
 
     fn from_str(name: &str) -> Result<Self, NameError> {
         check_dns_1123(name)?;
-        Ok(Self(name.to_owned()))
+        Ok(Self(name.into()))
     }
 }
 
 /// Name of a pod: `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PodName(String);
+pub struct PodName(Arc<str>);
 
 impl FromStr for PodName {
     type Err = NameError;
@@ -60,7 +60,7 @@ impl FromStr for PodName {
             full.split_once('/').ok_or_else(|| NameError::NoNamespace(full.to_owned()))?;
         check_dns_1123(namespace)?;
         check_dns_1123(name)?;
-        Ok(Self(full.to_owned()))
+        Ok(Self(full.into()))
     }
 }
 
@@ -82,7 +82,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
     };

@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,12 @@ impl Prefix {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
+    }
+
+    /// Every prefix inside, itself among them, as they are ordered: by address, then by length.
+    #[must_use]
+    pub fn inside(&self) -> RangeInclusive<Self> {
+        *self..=Self::host(self.0.broadcast())
     }
 
     /// The family of its addresses.

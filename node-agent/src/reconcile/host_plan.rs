@@ -200,20 +200,25 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
         route: route.clone(),
         interface: route.link.and_then(|link| link_name(observed, link)),
     };
-    let mut slots: BTreeMap<Slot, Vec<KernelRoute>> = BTreeMap::new();
-    for route in &observed.routes {
-        slots.entry(slot(route)).or_default().push(route.clone());
-    }
+    let mut found: Vec<&KernelRoute> = observed.routes.iter().collect();
+    found.sort_by_key(|route| slot(route));
+    let mut slots: BTreeMap<Slot, &[&KernelRoute]> =
+        found.chunk_by(|one, next| slot(one) == slot(next)).map(|same| (slot(same[0]), same)).collect();
     let mut plan = RoutePlan::default();
     for route in wanted.routes.values() {
         let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.as_reported() };
-        let mut holders = slots.remove(&slot(&route)).unwrap_or_default();
-        let foreign = holders.iter().find(|holder| !is_our_route(holder)).cloned();
-        if let Some(found) = &foreign {
+        let held = slots.remove(&slot(&route)).unwrap_or_default();
+        // As in nearly all slots, nearly always.
+        if matches!(held, [only] if **only == route) {
+            continue;
+        }
+        let mut holders = held.to_vec();
+        let foreign = holders.iter().find(|holder| !is_our_route(holder)).copied();
+        if let Some(found) = foreign {
             plan.conflicts.push(HostConflict::Route { wanted: change(&route), found: change(found) });
         }
-        holders.retain(is_our_route);
-        if let Some(same) = holders.iter().position(|holder| *holder == route) {
+        holders.retain(|holder| is_our_route(holder));
+        if let Some(same) = holders.iter().position(|holder| **holder == route) {
             holders.remove(same);
         } else if foreign.is_none() {
             plan.set.push(if holders.is_empty() {
@@ -223,9 +228,10 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
                 HostChange::ReplaceRoute(change(&route))
             });
         }
-        plan.delete.extend(holders.iter().map(change));
+        plan.delete.extend(holders.into_iter().map(change));
     }
-    plan.delete.extend(slots.values().flatten().filter(|route| is_our_route(route)).map(change));
+    let left = slots.values().copied().flatten().copied();
+    plan.delete.extend(left.filter(|route| is_our_route(route)).map(change));
     plan
 }
 

@@ -4,7 +4,7 @@ use crate::model::{Node, Object, Origin, Pod, SourceEvent, SourceId, SourceUpdat
 
 /// Where the object with this name stands.
 pub(crate) fn origin(name: &str) -> Origin {
-    Origin { source: SourceId::File, place: format!("cluster.yaml:{name}") }
+    Origin { source: SourceId::File, place: format!("cluster.yaml:{name}").into() }
 }
 
 /// A node with one address.
@@ -12,7 +12,7 @@ pub(crate) fn node(name: &str, address: &str, prefixes: &[&str]) -> Node {
     Node {
         name: name.parse().unwrap(),
         addresses: vec![address.parse().unwrap()],
-        pod_prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        pod_prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<_>>().into(),
         origin: origin(name),
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use node_ebpf_common::{Address, Route};
 
 use super::*;
@@ -229,7 +231,7 @@ fn a_row_tells_the_whole_way() {
 #[test]
 fn an_own_prefix_of_one_address_gets_no_blackhole() {
     let mut nodes = nodes();
-    nodes[0].pod_prefixes.push(prefix("10.99.0.1/32"));
+    Arc::make_mut(&mut nodes[0].pod_prefixes).push(prefix("10.99.0.1/32"));
     let resolved = resolved_on(&host(), &nodes, &[]);
     assert!(routes(&resolved).contains(&"10.99.0.1/32 unassigned".to_owned()));
     assert!(!resolved.wanted.host.routes.contains_key(&prefix("10.99.0.1/32")));
@@ -249,7 +251,7 @@ fn a_prefix_around_a_network_of_the_host_is_refused() {
     view.routes.push(route("172.17.0.0/16", None, 3));
     for (refused, own) in [("172.17.0.0/16", false), ("172.16.0.0/12", false), ("172.17.0.0/16", true)] {
         let mut nodes = nodes();
-        nodes[if own { 0 } else { 2 }].pod_prefixes.push(prefix(refused));
+        Arc::make_mut(&mut nodes[if own { 0 } else { 2 }].pod_prefixes).push(prefix(refused));
         let resolved = resolved_on(&view, &nodes, &[]);
         assert_one_problem(
             &resolved,
@@ -267,7 +269,7 @@ fn a_prefix_around_a_network_of_the_host_is_refused() {
         assert!(resolved.wanted.host.routes.contains_key(&prefix("10.244.3.0/24")), "the others stay");
     }
     let mut inside = nodes();
-    inside[2].pod_prefixes.push(prefix("172.17.5.0/24"));
+    Arc::make_mut(&mut inside[2].pod_prefixes).push(prefix("172.17.5.0/24"));
     assert_eq!(
         resolved_on(&view, &inside, &[]).problems,
         [],

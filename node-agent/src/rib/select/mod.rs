@@ -15,7 +15,7 @@ mod addresses;
 mod nodes;
 mod prefixes;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use node_ebpf_common::Route;
@@ -144,8 +144,8 @@ pub struct Selection {
     pub nodes: BTreeMap<NodeName, Node>,
     /// This node's pods, with those of their addresses that are theirs.
     pub pods: BTreeMap<PodName, Pod>,
-    /// The route for each prefix.
-    pub routes: BTreeMap<Prefix, Candidate>,
+    /// The route for each prefix. All pod prefixes of a node share one candidate.
+    pub routes: BTreeMap<Prefix, Arc<Candidate>>,
     /// What is not used, by prefix.
     pub losers: BTreeMap<Prefix, Vec<Loser>>,
     /// Conflicts, in order of kind and text.
@@ -176,9 +176,12 @@ fn select_from<'a>(
     let pods = addresses::pods_on_used_nodes(pods, &nodes, &mut notes);
     let winners = addresses::winners(&nodes, &pods, &held, &mut notes);
 
-    let mut routes: BTreeMap<Prefix, Candidate> = held
+    let of_node = |node: &&'a Node| Arc::new(Candidate::new(Role::PodPrefix, node, None, own));
+    let of_nodes: BTreeMap<&NodeName, Arc<Candidate>> =
+        nodes.iter().map(|(name, node)| (*name, of_node(node))).collect();
+    let mut routes: BTreeMap<Prefix, Arc<Candidate>> = held
         .iter()
-        .map(|(net, node)| (Prefix::containing(net), Candidate::new(Role::PodPrefix, node, None, own)))
+        .filter_map(|(net, node)| Some((Prefix::containing(net), Arc::clone(of_nodes.get(&node.name)?))))
         .collect();
     let mut local_pods: BTreeMap<PodName, Pod> = BTreeMap::new();
     let mut host_addresses = Vec::new();
@@ -194,7 +197,7 @@ fn select_from<'a>(
             _ => {}
         }
         if local || claim.role == Role::NodeAddress || !claim.home {
-            let candidate = Candidate::new(claim.role, claim.node, claim.pod, own);
+            let candidate = Arc::new(Candidate::new(claim.role, claim.node, claim.pod, own));
             notes.displace(Prefix::host(address), &candidate, routes.get(&Prefix::host(address)));
             routes.insert(Prefix::host(address), candidate);
         }
@@ -234,14 +237,14 @@ impl<'a> Notes<'a> {
     }
 
     /// Notes that an address takes the place of a pod prefix of just that address.
-    fn displace(&mut self, prefix: Prefix, winner: &Candidate, loser: Option<&Candidate>) {
+    fn displace(&mut self, prefix: Prefix, winner: &Candidate, loser: Option<&Arc<Candidate>>) {
         let Some(loser) = loser else { return };
         let reason = format!("{prefix} is {winner}, and an address comes before a pod prefix");
         if winner.node != loser.node {
             let text = format!("{prefix} is {winner} and {loser}: the address comes first");
             self.problem(ProblemKind::DuplicateAddress, text);
         }
-        self.lose(prefix, loser.clone(), reason);
+        self.lose(prefix, Candidate::clone(loser), reason);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::{Node, Prefix};
 pub(super) fn held<'a>(nodes: &Nodes<'a>, notes: &mut Notes<'_>) -> HeldPrefixes<'a> {
     let mut held = HeldPrefixes::new();
     for node in nodes.values() {
-        for prefix in &node.pod_prefixes {
+        for prefix in node.pod_prefixes.iter() {
             match held.get(&prefix.net()) {
                 None => {
                     held.insert(prefix.net(), *node);

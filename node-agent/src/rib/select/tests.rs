@@ -14,7 +14,7 @@ pub(super) fn selected(nodes: &[Node], pods: &[Pod], own: &str) -> Selection {
 /// The routes as text: `10.0.1.12/32 node a2 !` where `!` marks a node's address.
 fn routes(selection: &Selection) -> Vec<String> {
     let mark = |candidate: &Candidate| if candidate.flags() == Route::NODE_ADDRESS { " !" } else { "" };
-    let text = |(prefix, candidate): (&Prefix, &Candidate)| {
+    let text = |(prefix, candidate): (&Prefix, &Arc<Candidate>)| {
         format!("{prefix} {}{}", candidate.target, mark(candidate))
     };
     selection.routes.iter().map(text).collect()
@@ -81,7 +81,7 @@ fn host_address_is_the_first_usable_of_each_family() {
 #[test]
 fn the_same_prefix_on_two_nodes_goes_to_the_first_by_name_on_every_node() {
     let mut nodes = three_nodes();
-    nodes[2].pod_prefixes.push("10.244.1.0/24".parse().unwrap());
+    Arc::make_mut(&mut nodes[2].pod_prefixes).push("10.244.1.0/24".parse().unwrap());
     for (own, leads_to) in [("a1", "unassigned"), ("a2", "node a1"), ("b1", "node a1")] {
         let selection = selected(&nodes, &[], own);
         let prefix: Prefix = "10.244.1.0/24".parse().unwrap();
@@ -173,8 +173,8 @@ pub(super) fn leads_to(selection: &Selection, address: IpAddr) -> Option<&NodeNa
 #[test]
 fn a_remote_pod_gets_a_route_only_where_longest_match_leads_astray() {
     let mut nodes = three_nodes();
-    nodes[2].pod_prefixes.push("10.245.0.0/16".parse().unwrap());
-    nodes[1].pod_prefixes.push("10.245.7.0/24".parse().unwrap());
+    Arc::make_mut(&mut nodes[2].pod_prefixes).push("10.245.0.0/16".parse().unwrap());
+    Arc::make_mut(&mut nodes[1].pod_prefixes).push("10.245.7.0/24".parse().unwrap());
     let cases = [
         ("10.244.3.10", None),            // in its node's prefix
         ("10.244.2.10", Some("node b1")), // borrowed from another remote node
@@ -194,7 +194,7 @@ fn a_remote_pod_gets_a_route_only_where_longest_match_leads_astray() {
 #[test]
 fn a_pod_prefix_with_a_node_address_in_it_is_not_used_but_single_pods_in_it_are() {
     let mut nodes = three_nodes();
-    nodes[0].pod_prefixes = vec!["10.0.2.0/24".parse().unwrap()];
+    nodes[0].pod_prefixes = vec!["10.0.2.0/24".parse().unwrap()].into();
     let selection = selected(&nodes, &[pod("default/web", "a1", "10.0.2.77")], "a2");
     assert_one_problem(
         &selection,
@@ -234,7 +234,7 @@ fn a_pod_never_takes_the_address_of_a_node_or_of_its_host() {
 #[test]
 fn an_address_comes_before_a_pod_prefix_of_just_that_address() {
     let mut nodes = three_nodes();
-    nodes[0].pod_prefixes.push("10.99.0.1/32".parse().unwrap());
+    Arc::make_mut(&mut nodes[0].pod_prefixes).push("10.99.0.1/32".parse().unwrap());
     let selection = selected(&nodes, &[pod("default/web", "a1", "10.99.0.1")], "a1");
     assert_eq!(selection.routes[&"10.99.0.1/32".parse().unwrap()].target.to_string(), "pod default/web");
     assert_eq!(selection.problems, [], "a node's pod may have the node's prefix");
@@ -287,7 +287,7 @@ fn an_object_of_two_sources_is_taken_from_the_first() {
 #[test]
 fn ipv6_is_carried_through() {
     let mut nodes = three_nodes();
-    nodes[1].pod_prefixes.push("fd00:2::/64".parse().unwrap());
+    Arc::make_mut(&mut nodes[1].pod_prefixes).push("fd00:2::/64".parse().unwrap());
     nodes[1].addresses.push("fd00::12".parse().unwrap());
     let selection = selected(&nodes, &[pod("default/web", "a1", "fd00:1::10")], "a1");
     let six: Vec<String> = routes(&selection).into_iter().filter(|route| route.contains("fd00")).collect();

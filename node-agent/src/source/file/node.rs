@@ -48,7 +48,7 @@ impl Nodes {
 
 /// The place that origins call the object by: `cluster.yaml:12`.
 pub(super) fn origin(file: &str, place: Place) -> Origin {
-    Origin { source: SourceId::File, place: format!("{file}:{}", place.line) }
+    Origin { source: SourceId::File, place: format!("{file}:{}", place.line).into() }
 }
 
 /// The nodes of the file.
@@ -97,7 +97,7 @@ fn check_node(field: &str, raw: Located<RawNode>, nodes: &mut Nodes, findings: &
         nodes.by_address.entry(address).or_insert_with(|| name.clone());
     }
     let origin = origin(findings.file(), whole);
-    let node = Node { name: name.clone(), addresses, pod_prefixes, origin };
+    let node = Node { name: name.clone(), addresses, pod_prefixes: pod_prefixes.into(), origin };
     nodes.by_name.insert(name, (whole.line, node));
 }
 

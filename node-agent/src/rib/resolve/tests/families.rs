@@ -231,7 +231,7 @@ fn ipv6_pods_without_ipv6_nodes_in_mode_never_say_what_to_do() {
 #[test]
 fn a_family_without_pods_is_no_problem() {
     let mut nodes = two_nodes(&[V4], &[V4, V6], false);
-    nodes.iter_mut().for_each(|node| node.pod_prefixes.truncate(1));
+    nodes.iter_mut().for_each(|node| Arc::make_mut(&mut node.pod_prefixes).truncate(1));
     let mut view = host();
     view.routes[0].destination = prefix("10.0.2.0/24");
     let resolved = resolved_on(&view, &nodes, &[]);

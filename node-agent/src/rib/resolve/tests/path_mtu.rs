@@ -12,8 +12,8 @@ fn told(mode: EncapsulationMode, uplink: u32, path_mtu: Option<u32>) -> Resolved
     view.path_mtus = ["10.0.9.9", "10.0.1.12"].map(|node| (node.parse().unwrap(), 600)).into();
     view.path_mtus.extend(path_mtu.map(|mtu| (B1.parse::<IpAddr>().unwrap(), mtu)));
     let mut nodes = nodes();
-    nodes[0].pod_prefixes.push(prefix("fd00:10:1::/64"));
-    nodes[2].pod_prefixes.push(prefix("fd00:10:3::/64"));
+    Arc::make_mut(&mut nodes[0].pod_prefixes).push(prefix("fd00:10:1::/64"));
+    Arc::make_mut(&mut nodes[2].pod_prefixes).push(prefix("fd00:10:3::/64"));
     let cluster = Cluster { encapsulation: mode, ..Cluster::default() };
     resolve(&selection(cluster, &nodes, &[]), &view, &ResolveSettings::default())
 }

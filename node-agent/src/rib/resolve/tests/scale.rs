@@ -16,7 +16,7 @@ fn five_thousand_nodes_and_a_hundred_thousand_prefixes_are_no_burden() {
             (0..20).map(|index| ipnet::Ipv4Net::new((0x6440_0000 + (number * 20 + index) * 16).into(), 28));
         let name = format!("a{}", number + 1);
         Node {
-            pod_prefixes: prefixes.map(|net| net.unwrap().into()).collect(),
+            pod_prefixes: prefixes.map(|net| net.unwrap().into()).collect::<Vec<_>>().into(),
             ..node(&name, &address.to_string(), &[])
         }
     };

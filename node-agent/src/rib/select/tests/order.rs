@@ -31,7 +31,7 @@ fn any_node(name: &'static str) -> BoxedStrategy<Node> {
     facts
         .prop_map(move |(addresses, pod_prefixes)| Node {
             addresses,
-            pod_prefixes,
+            pod_prefixes: pod_prefixes.into(),
             ..node(name, "10.0.0.1", &[])
         })
         .boxed()
@@ -107,7 +107,7 @@ proptest! {
         for (prefix, losers) in &selection.losers {
             for loser in losers {
                 let winner = selection.routes.get(prefix);
-                prop_assert!(winner != Some(&loser.candidate), "{prefix}: {loser:?}");
+                prop_assert!(winner.is_none_or(|winner| **winner != loser.candidate), "{prefix}: {loser:?}");
                 if winner.is_some_and(|winner| winner.node != loser.candidate.node) {
                     let name = format!("node {}", loser.candidate.node);
                     let told = selection.problems.iter().any(|problem| problem.text.contains(&name));

@@ -35,14 +35,18 @@ fn same(one: &ClusterState, two: &ClusterState) -> bool {
 }
 
 fn origins() -> impl Strategy<Value = Origin> {
-    (1_u8..4).prop_map(|line| Origin { source: SourceId::File, place: format!("c:{line}") })
+    (1_u8..4).prop_map(|line| Origin { source: SourceId::File, place: format!("c:{line}").into() })
 }
 
 fn nodes() -> impl Strategy<Value = Node> {
     (1_u8..3, option::of(0_u8..3), origins()).prop_map(|(address, prefix, origin)| Node {
         name: "unnamed".parse().unwrap(),
         addresses: vec![[10, 0, 0, address].into()],
-        pod_prefixes: prefix.into_iter().map(|p| format!("10.244.{p}.0/24").parse().unwrap()).collect(),
+        pod_prefixes: prefix
+            .into_iter()
+            .map(|p| format!("10.244.{p}.0/24").parse().unwrap())
+            .collect::<Vec<_>>()
+            .into(),
         origin,
     })
 }

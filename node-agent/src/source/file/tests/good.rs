@@ -26,7 +26,7 @@ pods:
 ";
 
 fn at(line: u64) -> Origin {
-    Origin { source: SourceId::File, place: format!("cluster.yaml:{line}") }
+    Origin { source: SourceId::File, place: format!("cluster.yaml:{line}").into() }
 }
 
 /// Prefixes and addresses that two nodes share are accepted: the route table decides between them.
@@ -44,7 +44,8 @@ fn every_field_is_read() {
             addresses: vec!["10.0.1.11".parse().unwrap(), "fd00::11".parse().unwrap()],
             pod_prefixes: ["10.244.1.0/24", "10.244.9.0/26", "fd00:1::/64"]
                 .map(|p| p.parse().unwrap())
-                .to_vec(),
+                .to_vec()
+                .into(),
             origin: at(4),
         }
     );

@@ -22,7 +22,8 @@ fn start(path: &Path, timing: Timing) -> Receiver<SourceUpdate> {
 /// The next event in short form: address of the node, `gone`, `synced`, or the failure's text.
 async fn next(receiver: &mut Receiver<SourceUpdate>) -> String {
     let update = loop {
-        let update = timeout(Duration::from_secs(10), receiver.recv()).await.expect("no event in 10 s").unwrap();
+        let update =
+            timeout(Duration::from_secs(10), receiver.recv()).await.expect("no event in 10 s").unwrap();
         if !matches!(update.event, SourceEvent::Read(_)) {
             break update;
         }
