@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -28,7 +29,7 @@ pub(super) fn failed(map: &'static str, action: impl Into<String>) -> impl FnOnc
 pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
@@ -81,6 +82,21 @@ impl<'e> Maps<'e> {
             IpAddr::V4(address) => self.insert_route(address, prefix.len(), route),
             IpAddr::V6(address) => self.insert_route(address, prefix.len(), route),
         }
+    }
+
+    /// Writes routes in a system call for each family. If that fails, some may have been written.
+    pub fn set_routes(&mut self, routes: impl Iterator<Item = (Prefix, Route)>) -> io::Result<()> {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, route) in routes {
+            match prefix.address() {
+                IpAddr::V4(address) => v4.push((address, prefix.len(), route)),
+                IpAddr::V6(address) => v6.push((address, prefix.len(), route)),
+            }
+        }
+        if !v4.is_empty() {
+            self.insert_routes(&v4)?;
+        }
+        if v6.is_empty() { Ok(()) } else { self.insert_routes(&v6) }
     }
 
     /// Removes a route.

@@ -4,6 +4,7 @@
 //! Everything is pinned, so the datapath goes on without the agent, and the next agent finds it again.
 
 mod attach;
+mod batch;
 mod clsact;
 mod error;
 mod kernel;
@@ -50,6 +51,12 @@ pub trait Datapath {
     /// # Errors
     /// The kernel refuses; nothing was changed.
     fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError>;
+
+    /// Writes routes, which do not rely on each other, as if each had been applied by itself; what became of each, at
+    /// its place.
+    fn set_routes(&mut self, changes: &[MapChange]) -> Vec<Result<(), DatapathError>> {
+        changes.iter().map(|change| self.apply(change)).collect()
+    }
 }
 
 /// The kernel's datapath.
@@ -256,6 +263,18 @@ impl Datapath for BpfDatapath {
             MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
             MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
             MapChange::RemoveLayout { version } => self.pins.remove_layout(*version),
+        }
+    }
+
+    fn set_routes(&mut self, changes: &[MapChange]) -> Vec<Result<(), DatapathError>> {
+        let routes = changes.iter().filter_map(|change| match change {
+            MapChange::SetRoute { prefix, route } => Some((*prefix, *route)),
+            _ => None,
+        });
+        match self.maps().set_routes(routes) {
+            Ok(()) => changes.iter().map(|_| Ok(())).collect(),
+            // The kernel cannot, or refuses one of them: each by itself tells which.
+            Err(_) => changes.iter().map(|change| self.apply(change)).collect(),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd as _,
 };
 
-use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
+use aya::maps::{LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
 use node_ebpf_common::{Route, map_name};
 
 use super::{
-    DatapathError,
+    DatapathError, batch,
     maps::{Maps, failed, gone_is_fine},
 };
 use crate::model::Prefix;
@@ -92,6 +94,16 @@ impl Maps<'_> {
     ) -> Result<(), DatapathError> {
         let written = self.trie::<A>()?.insert(&key(address, length), route, 0);
         written.map_err(failed(A::MAP, format!("set {}/{length}", address.into())))
+    }
+
+    /// Inserts or overwrites routes in one system call. If that fails, some may have been written.
+    pub(super) fn insert_routes<A: RouteAddress>(&mut self, routes: &[(A, u8, Route)]) -> io::Result<()> {
+        let map = self.map(A::MAP).map_err(io::Error::other)?;
+        let Map::LpmTrie(data) = map else { return Err(io::ErrorKind::Unsupported.into()) };
+        let keys: Vec<Key<A::Bytes>> =
+            routes.iter().map(|(address, length, _)| key(*address, *length)).collect();
+        let values: Vec<Route> = routes.iter().map(|(.., route)| *route).collect();
+        batch::update(data.fd().as_fd(), &keys, &values)
     }
 
     /// Removes a route.
