@@ -199,6 +199,8 @@ pub struct ReconcileStatus {
 pub struct PassStatus {
     /// Which pass it was; the first is 1.
     pub number: u64,
+    /// Whether it looked at one changed object only, because nothing else had to do with the change.
+    pub shortcut: bool,
     /// Changes to maps and hooks that were made.
     pub datapath_changes: usize,
     /// Changes to the kernel's own tables that were made.
@@ -214,8 +216,10 @@ pub struct PassStatus {
     pub resolve_us: u64,
     /// Planning the changes to the datapath, after reading it back where that was due.
     pub plan_us: u64,
-    /// Making them.
-    pub datapath_us: u64,
+    /// Making those to maps.
+    pub maps_us: u64,
+    /// Making those to hooks.
+    pub hooks_us: u64,
     /// Planning and making the changes to the kernel's own tables.
     pub host_us: u64,
     /// All of it.

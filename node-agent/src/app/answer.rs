@@ -44,7 +44,8 @@ impl App {
     }
 
     async fn look_at_host(&mut self) -> Result<(), String> {
-        self.view = self.host.observe().await.map_err(|error| error.to_string())?;
+        let view = self.host.observe().await.map_err(|error| error.to_string())?;
+        self.see(view);
         Ok(())
     }
 

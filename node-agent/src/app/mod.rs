@@ -14,8 +14,10 @@
 
 mod answer;
 mod log;
+mod memory;
 mod passes;
 mod path_mtu;
+mod shortcut;
 mod trace;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -23,6 +25,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Context as _;
 pub use log::LogHandle;
 use passes::{Passes, Preparation};
+use shortcut::News;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -37,7 +40,7 @@ use crate::{
     datapath::BpfDatapath,
     host::{Host, HostChanged, HostError, HostWatch},
     masquerade::MasqueradeTable,
-    model::{HostView, NextHopKey, PodMtu, SourceEvent, SourceId, SourceUpdate, TooBigReport},
+    model::{HostView, NextHopKey, PodMtu, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
     source,
@@ -60,6 +63,9 @@ struct App {
     path_mtus: PathMtus,
     selection: Selection,
     resolved: Resolved,
+    /// Destinations of the host's routes that are not ours.
+    foreign: BTreeSet<Prefix>,
+    news: News,
     passes: Passes,
     /// When a source first said what no pass has acted on yet.
     told: Option<Instant>,
@@ -119,6 +125,8 @@ impl App {
             path_mtus: PathMtus::default(),
             selection: Selection::default(),
             resolved: Resolved { hold: true, ..Resolved::default() },
+            foreign: BTreeSet::new(),
+            news: News::default(),
             passes: Passes::default(),
             told: None,
             known_problems: BTreeSet::new(),
@@ -141,7 +149,7 @@ impl App {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         loop {
             tokio::select! {
-                Some(update) = updates.recv() => self.take(update),
+                Some(update) = updates.recv() => self.take(update).await,
                 Some(HostChanged) = changed.recv() => self.due = self.due.min(Instant::now() + HOST_SETTLE),
                 Some(report) = reports.recv() => self.learn_path_mtu(&report),
                 Some((request, reply)) = calls.recv() => {
@@ -159,8 +167,9 @@ impl App {
     }
 
     /// Takes in what a source says. A pass comes when it has said everything, or has paused.
-    fn take(&mut self, update: SourceUpdate) {
+    async fn take(&mut self, update: SourceUpdate) {
         let now = Instant::now();
+        self.news.take(&update, &self.table);
         match &update.event {
             SourceEvent::Synced => self.due = now,
             SourceEvent::Read(_) => {}
@@ -172,7 +181,11 @@ impl App {
                 self.told.get_or_insert(now);
             }
         }
+        let synced = matches!(update.event, SourceEvent::Synced);
         self.table.apply(update);
+        if synced {
+            self.shortcut().await;
+        }
     }
 
     /// The host's network, with what routers have told. The other ends of veths only if they may have to be changed.
@@ -194,7 +207,7 @@ impl App {
         self.due = self.audit;
         self.expire_path_mtus(now);
         match self.observe().await {
-            Ok(view) => self.view = view,
+            Ok(view) => self.see(view),
             Err(error) => {
                 warn!("cannot read the host's network: {error}");
                 self.due = now + Duration::from_secs(1);
@@ -202,6 +215,9 @@ impl App {
             }
         }
         preparation.observed();
+        self.news = News::Nothing;
+        // First, so that there are never two of each.
+        (self.selection, self.resolved) = Default::default();
         self.selection = select(&self.table, &self.config.node);
         preparation.selected();
         let settings = ResolveSettings {
@@ -226,6 +242,7 @@ impl App {
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
+        memory::give_back();
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
         }

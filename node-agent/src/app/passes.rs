@@ -48,6 +48,7 @@ impl Passes {
         let datapath_done = report.datapath_done.map(Instant::from_std);
         let pass = PassStatus {
             number: report.passes,
+            shortcut: resolved == started,
             datapath_changes: work.datapath_changes,
             host_changes: work.host_changes,
             source_to_datapath_us: told.zip(datapath_done).map(|(told, done)| microseconds(done - told)),
@@ -55,7 +56,8 @@ impl Passes {
             select_us: microseconds(selected - observed),
             resolve_us: microseconds(resolved - selected),
             plan_us: microseconds(work.plan),
-            datapath_us: microseconds(work.datapath),
+            maps_us: microseconds(work.maps),
+            hooks_us: microseconds(work.hooks),
             host_us: microseconds(work.host),
             total_us: microseconds(started.elapsed()),
         };

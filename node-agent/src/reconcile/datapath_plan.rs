@@ -36,6 +36,12 @@ pub struct ObservedDatapath {
 }
 
 impl ObservedDatapath {
+    /// Gives back the room that many changes have left in the routes: they were inserted in order, which leaves half of
+    /// it free.
+    pub fn pack(&mut self) {
+        self.routes = std::mem::take(&mut self.routes).into_iter().collect();
+    }
+
     /// What is observed after a change was made, without reading it back.
     pub fn record(&mut self, change: &MapChange) {
         match change {

@@ -7,18 +7,22 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host};
+use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut};
 use crate::{
     datapath::Datapath,
     host::Host,
     masquerade::{Masquerade, MasqueradeTable, Nft},
-    model::{HostView, Wanted},
+    model::{HostChange, HostView, Wanted},
+    rib::Amendment,
 };
 
 /// First retry of what failed; doubles with each attempt.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Retries are never further apart.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// How many routes are written to the maps together.
+const ROUTES_TOGETHER: usize = 1024;
 
 /// A change that failed and stays to be made.
 #[derive(Debug, Clone)]
@@ -38,8 +42,10 @@ pub struct Work {
     pub host_changes: usize,
     /// Reading back the datapath where that was due, and planning its changes.
     pub plan: Duration,
-    /// Making them.
-    pub datapath: Duration,
+    /// Making those to maps.
+    pub maps: Duration,
+    /// Making those to hooks.
+    pub hooks: Duration,
     /// Planning and making the changes to the kernel's own tables.
     pub host: Duration,
     /// All of it, the masquerade table too.
@@ -151,6 +157,27 @@ impl<D: Datapath> Reconciler<D> {
         self.conclude(outcome, started);
     }
 
+    /// Makes the changes that one changed object comes to, as a pass of its own. Tells whether it could: if not, the
+    /// next pass has to find out what is missing.
+    pub async fn shortcut(&mut self, amendment: &Amendment, view: &HostView) -> bool {
+        let started = Instant::now();
+        let Some(observed) = self.observed.as_mut().filter(|_| self.report.pending.is_empty()) else {
+            return false;
+        };
+        let Some(steps) = shortcut::steps(amendment, observed, view) else { return false };
+        let mut outcome =
+            Outcome { conflicts: std::mem::take(&mut self.report.conflicts), ..Outcome::default() };
+        outcome.work.plan = started.elapsed();
+        self.make(&steps.maps, &mut outcome);
+        let datapath_done = Instant::now();
+        self.report.datapath_done = Some(datapath_done);
+        self.make_host(&steps.host, &mut outcome).await;
+        outcome.work.host = datapath_done.elapsed();
+        let complete = outcome.failures.is_empty();
+        self.conclude(outcome, started);
+        complete
+    }
+
     fn datapath_pass(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) {
         let started = Instant::now();
         if pass.audit || self.observed.is_none() {
@@ -164,27 +191,48 @@ impl<D: Datapath> Reconciler<D> {
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        outcome.work.plan = started.elapsed();
+        self.make(&plan.changes, outcome);
+    }
+
+    /// Makes changes to maps and hooks, in their order.
+    fn make(&mut self, changes: &[MapChange], outcome: &mut Outcome) {
+        let Some(observed) = &mut self.observed else { return };
         let planned = Instant::now();
-        outcome.work.plan = planned - started;
         let mut failed = Vec::new();
-        for change in plan.changes {
-            if must_wait(&change, &failed, observed) {
-                debug!("{change} waits for what it relies on");
+        let mut rest = changes;
+        while let Some(first) = rest.first() {
+            let together = if failed.is_empty() { routes_at_first(rest) } else { 0 };
+            let (now, later) = rest.split_at(together.max(1));
+            rest = later;
+            if must_wait(first, &failed, observed) {
+                debug!("{first} waits for what it relies on");
                 continue;
             }
-            debug!("{change}");
-            match self.datapath.apply(&change) {
-                Ok(()) => {
-                    observed.record(&change);
-                    outcome.work.datapath_changes += 1;
-                }
-                Err(error) => {
-                    outcome.failed(change.to_string(), error.to_string());
-                    failed.push(change);
+            let begun = Instant::now();
+            let results =
+                if together > 1 { self.datapath.set_routes(now) } else { vec![self.datapath.apply(first)] };
+            if matches!(first, MapChange::Attach(_) | MapChange::Detach(_)) {
+                outcome.work.hooks += begun.elapsed();
+            }
+            for (change, result) in now.iter().zip(results) {
+                debug!("{change}");
+                match result {
+                    Ok(()) => {
+                        observed.record(change);
+                        outcome.work.datapath_changes += 1;
+                    }
+                    Err(error) => {
+                        outcome.failed(change.to_string(), error.to_string());
+                        failed.push(change.clone());
+                    }
                 }
             }
         }
-        outcome.work.datapath = planned.elapsed();
+        outcome.work.maps = planned.elapsed() - outcome.work.hooks;
+        if changes.len() > observed.routes.len() / 2 {
+            observed.pack();
+        }
         if !failed.is_empty() {
             // What is there after a failure shows when it is read back.
             self.observed = None;
@@ -196,10 +244,15 @@ impl<D: Datapath> Reconciler<D> {
         outcome.conflicts.extend(plan.conflicts.iter().map(ToString::to_string));
         let changes: Vec<_> =
             plan.changes.into_iter().filter(|change| pass.allow_delete || !change.is_removal()).collect();
+        self.make_host(&changes, outcome).await;
+    }
+
+    /// Makes changes to the kernel's own tables, in their order.
+    async fn make_host(&self, changes: &[HostChange], outcome: &mut Outcome) {
         if changes.is_empty() {
             return;
         }
-        match self.host.apply_all(&changes).await {
+        match self.host.apply_all(changes).await {
             Ok(results) => {
                 for (change, result) in changes.iter().zip(results) {
                     debug!("{change}");
@@ -245,6 +298,12 @@ impl<D: Datapath> Reconciler<D> {
             info!("{} changes in {:.1?}", report.work.changes(), report.work.total);
         }
     }
+}
+
+/// How many of the first changes write routes and can be made together.
+fn routes_at_first(changes: &[MapChange]) -> usize {
+    let routes = changes.iter().take_while(|change| matches!(change, MapChange::SetRoute { .. }));
+    routes.take(ROUTES_TOGETHER).count()
 }
 
 /// Whether a change relies on one that has failed in this pass: what names on what is named, and nothing

@@ -3,6 +3,7 @@
 mod datapath_plan;
 mod driver;
 mod host_plan;
+mod shortcut;
 
 pub use datapath_plan::{
     AttachmentPoint, AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan as plan_datapath,

@@ -8,6 +8,7 @@
 //! ```
 
 mod address;
+mod amend;
 mod explain;
 mod path_mtu;
 mod problem;
@@ -16,6 +17,9 @@ mod select;
 mod table;
 
 pub use address::{address_of, to_map};
+pub use amend::{Amendment, amendment};
+#[cfg(test)]
+pub(crate) use amend::{GoneRoute, NewRoute};
 pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
 pub use path_mtu::{LearnedMtu, PathMtus};
 pub use problem::{Problem, ProblemKind};

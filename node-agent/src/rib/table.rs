@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::model::{Cluster, Node, Object, ObjectKey, Pod, SourceEvent, SourceId, SourceUpdate};
+use crate::model::{Cluster, Node, NodeName, Object, ObjectKey, Pod, SourceEvent, SourceId, SourceUpdate};
 
 /// Everything that the sources said, by source and object. The one owner of it: whoever wants to know
 /// asks the table, whoever learns something sends it an update.
@@ -106,6 +106,15 @@ impl Table {
                 Object::Node(_) | Object::Pod(_) => None,
             })
             .unwrap_or_default()
+    }
+
+    /// A node as this source states it.
+    #[must_use]
+    pub fn node(&self, source: SourceId, name: &NodeName) -> Option<&Node> {
+        match self.sources.get(&source)?.objects.get(&ObjectKey::Node(name.clone()))? {
+            Object::Node(node) => Some(node),
+            Object::Cluster(_) | Object::Pod(_) => None,
+        }
     }
 
     /// Every node of every source, by source and name.

@@ -24,6 +24,7 @@ use crate::model::{
     AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodMtu, PodName, Prefix, Wanted,
     WantedDatapath, WantedHost, WantedRoute,
 };
+pub(super) use overlap::around;
 use pod_mtu::ChosenMtu;
 use underlay::Underlay;
 
@@ -277,6 +278,7 @@ impl Resolver<'_> {
                 endpoints: pods.iter().map(|pod| (pod.link, pod.endpoint)).collect(),
                 settings,
                 attachments: attachments(pods, uplinks, self.settings.xdp),
+                routes: packed(datapath.routes),
                 ..datapath
             },
             host: WantedHost {
@@ -284,6 +286,7 @@ impl Resolver<'_> {
                 pod_interfaces: pods.iter().map(|pod| pod.interface.clone()).collect(),
                 pod_mtus,
                 uplinks: uplinks.values().cloned().collect(),
+                routes: packed(host.routes),
                 ..host
             },
         };
@@ -292,6 +295,12 @@ impl Resolver<'_> {
         self.out.problems.dedup();
         self.out
     }
+}
+
+/// The same map in less memory: one that was filled in order is half empty, but one that is made of a sorted list is
+/// not.
+fn packed<V>(map: BTreeMap<Prefix, V>) -> BTreeMap<Prefix, V> {
+    map.into_iter().collect()
 }
 
 fn attachments(pods: &[LocalPod], uplinks: &BTreeMap<u32, String>, xdp: bool) -> BTreeSet<Attachment> {

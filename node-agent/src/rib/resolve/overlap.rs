@@ -32,7 +32,7 @@ impl Resolver<'_> {
 }
 
 /// The prefix itself and every shorter one around it, the shortest first.
-pub(super) fn around(network: Prefix) -> impl DoubleEndedIterator<Item = Prefix> {
+pub(in crate::rib) fn around(network: Prefix) -> impl DoubleEndedIterator<Item = Prefix> {
     let net = move |length| IpNet::new(network.address(), length).ok();
     (0..=network.len()).filter_map(net).map(Prefix::containing)
 }
