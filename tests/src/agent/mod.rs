@@ -63,7 +63,11 @@ impl Agent {
         self.wait_until_ready()
     }
 
-    fn launch(&mut self) -> Result<()> {
+    /// Starts the process, with the files as they are.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
         let path = self.node.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening {}", path.display()))?;

@@ -9,6 +9,8 @@ use crate::lab::{Endpoint, Node};
 /// What a story may set; what is left out is the agent's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// `log`; stories want to know everything.
+    pub log: Option<&'static str>,
     /// `attach`: `auto`, `tcx` or `clsact`.
     pub attach: Option<&'static str>,
     /// `source-check`: `strict`, `loose` or `off`.
@@ -35,7 +37,7 @@ impl Settings {
         writeln!(text, "source:\n  file: cluster.yaml")?;
         writeln!(text, "bpffs: {}", node.bpffs().display())?;
         writeln!(text, "socket: {}", node.socket().display())?;
-        writeln!(text, "log: info,node_agent=debug")?;
+        writeln!(text, "log: {}", self.log.unwrap_or("info,node_agent=debug"))?;
         if let Some(uplinks) = &self.uplinks {
             writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
         }

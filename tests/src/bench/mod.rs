@@ -8,6 +8,7 @@
 //! times are noise on shared machines, so what counts are ratios of things measured in the same round; a ratio that
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
+mod control;
 pub mod machine;
 pub mod report;
 pub mod run;
@@ -18,5 +19,5 @@ pub use run::{Options, Progress, Suite};
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    Vec::new()
+    vec![control::suite()]
 }
