@@ -8,6 +8,7 @@
 //! times are noise on shared machines, so what counts are ratios of things measured in the same round; a ratio that
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
+pub mod latency;
 pub mod machine;
 pub mod report;
 pub mod run;
