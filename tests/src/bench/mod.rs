@@ -12,6 +12,7 @@ pub mod latency;
 pub mod machine;
 pub mod report;
 pub mod run;
+pub mod sockets;
 pub mod stats;
 
 pub use run::{Options, Progress, Suite};
