@@ -14,11 +14,12 @@ pub mod report;
 pub mod run;
 pub mod sockets;
 pub mod stats;
+pub mod veth;
 
 pub use run::{Options, Progress, Suite};
 
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    Vec::new()
+    vec![veth::suite()]
 }
