@@ -80,7 +80,7 @@ impl Assembler {
     }
 
     /// The lower 16 bits of the register in network byte order.
-    pub fn to_network_order(&mut self, register: Register) {
+    pub fn swap_to_network_order(&mut self, register: Register) {
         self.push(0xdc, register, R0, 0, 16);
     }
 

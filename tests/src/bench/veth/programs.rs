@@ -100,7 +100,7 @@ pub fn source(
     code.store(Width::Double, R1, 0, R0);
     code.and(R0, i32::from(flows.count() - 1));
     code.add(R0, i32::from(frames::FIRST_PORT));
-    code.to_network_order(R0);
+    code.swap_to_network_order(R0);
     for port in ports {
         code.store(Width::Half, R2, i16::try_from(*port)?, R0);
     }
