@@ -26,21 +26,21 @@ mod transit;
 mod way;
 mod window;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use self::{
     check::Before,
     cpu::Cpu,
     frames::Flows,
     receive::Receiver,
-    rounds::{Samples, order},
+    rounds::{Samples, order, same},
     site::Site,
     talk::{Latencies, Talk, Talkers, WAYS},
     transit::{Crossing, Passage},
     way::Way,
     window::Times,
 };
-use super::{Options, Progress, Suite, report::SuiteReport, stats::Estimate};
+use super::{Options, Progress, Suite, report::SuiteReport};
 
 /// The suite.
 #[must_use]
@@ -50,9 +50,6 @@ pub fn suite() -> Suite {
 
 const ABOUT: &str =
     "Packets from pod to pod over two nodes, and through a gateway, on veth pairs and one CPU";
-
-/// How far two of the same may be apart: otherwise what this run says of others is worth nothing.
-const SAME: f64 = 0.03;
 
 /// Nanoseconds of CPU for each packet.
 type PathSamples = Samples<(Way, Flows)>;
@@ -72,11 +69,20 @@ fn run(options: Options, progress: &Progress) -> Result<SuiteReport> {
         SuiteReport { name: suite().name.to_owned(), about: ABOUT.to_owned(), ..SuiteReport::default() };
     let sites = bench.build(Way::ALL, "nodes for", Way::name, Site::build)?;
     let paths = bench.paths(&sites)?;
-    expect_same(&paths, options, &mut report)?;
+    for flows in Flows::ALL {
+        bench.expect_same(&paths, flows, &format!("pod → pod, {}", flows.name()), &mut report)?;
+    }
     tables::paths(&paths, &mut report);
     let (talks, latencies) = bench.talks(&sites, &mut report.notes)?;
+    for talk in Talk::ALL {
+        bench.expect_same(&talks, talk, talk.name(), &mut report)?;
+    }
     talk_tables::talks(&talks, &latencies, &mut report);
-    tables::receiving(&bench.receiving(&sites)?, &mut report);
+    let receiving = bench.receiving(&sites)?;
+    for flows in Flows::ALL {
+        bench.expect_same(&receiving, flows, &format!("receiving node, {}", flows.name()), &mut report)?;
+    }
+    tables::receiving(&receiving, &mut report);
     drop(sites);
     let mut crossings = bench.build(Passage::ALL, "a gateway for", Passage::name, Crossing::build)?;
     tables::transit(&bench.transit(&mut crossings)?, &mut report);
@@ -125,6 +131,19 @@ impl Bench<'_> {
             self.progress.step();
         }
         Ok(samples)
+    }
+
+    /// Refuses the run if the twin was not measured as what it is the twin of.
+    fn expect_same<K: Ord + Copy>(
+        &self,
+        samples: &Samples<(Way, K)>,
+        of: K,
+        what: &str,
+        report: &mut SuiteReport,
+    ) -> Result<()> {
+        let ratio = samples.ratio((Way::Twin, of), (Way::Direct, of)).context("nothing was measured")?;
+        report.notes.push(same(what, &ratio, self.options)?);
+        Ok(())
     }
 
     fn times(&self) -> Times {
@@ -201,27 +220,6 @@ impl Bench<'_> {
 /// Each of them with one flow, and each with many.
 fn with_flows<T>(things: &[T]) -> Vec<(&T, Flows)> {
     Flows::ALL.into_iter().flat_map(|flows| things.iter().map(move |thing| (thing, flows))).collect()
-}
-
-/// Whether two of the same were measured as the same.
-fn expect_same(samples: &PathSamples, options: Options, report: &mut SuiteReport) -> Result<()> {
-    for flows in Flows::ALL {
-        let ratio =
-            samples.ratio((Way::Twin, flows), (Way::Direct, flows)).context("nothing was measured")?;
-        let Estimate { median, low, high, .. } = ratio;
-        let text = format!(
-            "two of the same differ by {:+.1} % ({}; {low:.3}–{high:.3})",
-            (median - 1.0) * 100.0,
-            flows.name()
-        );
-        ensure!(
-            options.quick || (median - 1.0).abs() <= SAME,
-            "{text}: more than {:.0} %, so this run says nothing; end what else runs on this machine",
-            SAME * 100.0
-        );
-        report.notes.push(format!("A/A: {text}"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::stats::Estimate;
+use anyhow::{Result, ensure};
+
+use crate::bench::{Options, stats::Estimate};
 
 /// What was measured, by what it is of: a sample for each round.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,29 @@ impl<K: Ord + Copy> Samples<K> {
     }
 }
 
+/// How far two of the same may be apart.
+const SAME: f64 = 0.03;
+
+/// Says how far two of the same were apart.
+///
+/// # Errors
+/// They were too far apart in a run that is not a smoke run: then what it says of others is worth nothing.
+pub fn same(what: &str, ratio: &Estimate, options: Options) -> Result<String> {
+    let apart = ratio.median - 1.0;
+    let text = format!(
+        "A/A, {what}: two of the same differ by {:+.1} % ({:.3}–{:.3})",
+        apart * 100.0,
+        ratio.low,
+        ratio.high
+    );
+    ensure!(
+        options.quick || apart.abs() <= SAME,
+        "{text}: more than {:.0} %, so this run says nothing. End what else runs on this machine, and run it again",
+        SAME * 100.0
+    );
+    Ok(text)
+}
+
 /// The order of a round: each begins with another one and goes the other way round than the one before, so that none
 /// always follows the same neighbour.
 #[must_use]
@@ -83,6 +108,16 @@ mod tests {
         assert_eq!((ratio.median, ratio.rounds, ratio.spread()), (4.0, 2, 0.0));
         assert_eq!(samples.ratio("theirs", "ours").unwrap().median, 2.0);
         assert_eq!(samples.ratio("theirs", "nobody"), None);
+    }
+
+    #[test]
+    fn a_run_in_which_two_of_the_same_differ_is_refused() {
+        let ratio = |median: f64| Estimate { median, low: median - 0.01, high: median + 0.01, rounds: 21 };
+        let run = |median, quick| same("UDP", &ratio(median), Options { quick });
+        assert_eq!(run(1.029, false).unwrap(), "A/A, UDP: two of the same differ by +2.9 % (1.019–1.039)");
+        let error = run(0.96, false).unwrap_err().to_string();
+        assert!(error.contains("-4.0 %") && error.contains("says nothing"), "{error}");
+        assert!(run(1.031, false).is_err() && run(1.2, true).is_ok());
     }
 
     #[test]
