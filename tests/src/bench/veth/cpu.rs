@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::bench::sockets;
 
@@ -32,9 +32,15 @@ impl Cpu {
     /// The last one that this process may use.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel does not tell, or new interfaces would have packets processed elsewhere.
     pub fn choose() -> Result<Self> {
         let number = sockets::last_cpu()?;
+        let steering = fs::read_to_string(STEERING).unwrap_or_default();
+        ensure!(
+            is_off(&steering),
+            "{STEERING} has the CPUs {}: packets would be processed there. Write 0 into it as long as this runs",
+            steering.trim()
+        );
         Ok(Self { number, softirqs: softirq_thread(number)?.join("schedstat") })
     }
 
@@ -75,6 +81,14 @@ impl Moment {
         let for_others = waited.saturating_sub(for_packets);
         self.at.saturating_duration_since(earlier.at).saturating_sub(for_others)
     }
+}
+
+/// CPUs to which new interfaces pass on what comes in (receive packet steering); not on all kernels.
+const STEERING: &str = "/proc/sys/net/core/rps_default_mask";
+
+/// Whether there is no CPU in a mask as the kernel writes it, in hexadecimal groups.
+fn is_off(mask: &str) -> bool {
+    mask.trim().chars().all(|digit| matches!(digit, '0' | ','))
 }
 
 /// The folder in /proc of this CPU's `ksoftirqd`.
@@ -129,7 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn the_scheduler_s_figures_are_read() {
+    fn a_mask_without_cpus_is_off() {
+        assert!(is_off("") && is_off("0\n") && is_off("00000000,00000000\n"));
+        assert!(!is_off("00000000,00000002\n"));
+    }
+
+    #[test]
+    fn the_schedulers_figures_are_read() {
         let read = times("1489315069 10045083243 19814\n").unwrap();
         assert_eq!((read.ran.as_nanos(), read.waited.as_nanos()), (1_489_315_069, 10_045_083_243));
         assert!(times("").is_err() && times("1 x 2").is_err());
