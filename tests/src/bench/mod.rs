@@ -8,15 +8,18 @@
 //! times are noise on shared machines, so what counts are ratios of things measured in the same round; a ratio that
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
+pub mod latency;
 pub mod machine;
 pub mod report;
 pub mod run;
+pub mod sockets;
 pub mod stats;
+pub mod veth;
 
 pub use run::{Options, Progress, Suite};
 
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    Vec::new()
+    vec![veth::suite()]
 }
