@@ -5,6 +5,9 @@
 //! to a layout here needs a new [`LAYOUT_VERSION`]: pinned maps of another version are never read.
 #![no_std]
 
+#[cfg(feature = "user")]
+extern crate std;
+
 mod address;
 mod counter;
 mod endpoint;
@@ -27,6 +30,10 @@ pub use hook::Hook;
 pub use layout::{
     LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
     MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
+};
+#[cfg(feature = "user")]
+pub use lookup::user::{
+    Cells, GracePeriod, LookupUsage, LookupWriter, MapLookupError, MappedCells, RunningPrograms,
 };
 pub use lookup::{Cell, Found, LOOKUP_CELLS, LOOKUP_CHUNKS, LOOKUP_ROOTS, LookupChunk, look_up};
 pub use next_hop::{NextHop, NextHopKind};

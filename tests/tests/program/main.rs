@@ -9,6 +9,7 @@ mod empty;
 mod from_pod;
 mod from_uplink;
 mod fuzz;
+mod lookup;
 mod model;
 mod model_packet;
 mod nanoseconds;

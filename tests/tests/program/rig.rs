@@ -14,6 +14,7 @@ use node_ebpf_common::{
 };
 
 pub use crate::cluster::*;
+use crate::lookup::Table;
 
 /// Verdicts (linux/pkt_cls.h). On to the next program, and in the end to the stack.
 pub const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -40,6 +41,8 @@ pub struct Run {
 pub struct Rig {
     /// Its maps and programs.
     pub ebpf: Ebpf,
+    /// The writer of the lookup table, if that is filled: without, programs ask the trie.
+    pub table: Option<Table>,
 }
 
 /// Context fields that a run starts with.
@@ -97,7 +100,7 @@ impl Rig {
                 ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier");
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
-        let mut rig = Self { ebpf };
+        let mut rig = Self { ebpf, table: None };
         rig.fill(&Cluster::new());
         rig
     }
