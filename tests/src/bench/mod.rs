@@ -9,6 +9,9 @@
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
 pub mod machine;
+pub mod own_object;
+pub mod prefixes;
+pub mod program;
 pub mod report;
 pub mod run;
 pub mod stats;
@@ -18,5 +21,5 @@ pub use run::{Options, Progress, Suite};
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    Vec::new()
+    vec![program::SUITE]
 }
