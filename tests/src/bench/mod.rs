@@ -8,6 +8,7 @@
 //! times are noise on shared machines, so what counts are ratios of things measured in the same round; a ratio that
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
+pub mod lookup;
 pub mod machine;
 pub mod own_object;
 pub mod prefixes;
@@ -21,5 +22,5 @@ pub use run::{Options, Progress, Suite};
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    vec![program::SUITE]
+    vec![program::SUITE, lookup::SUITE]
 }
