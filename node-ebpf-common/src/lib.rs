@@ -9,6 +9,8 @@
 extern crate std;
 
 mod address;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod counter;
 mod endpoint;
 mod flow;
@@ -67,6 +69,15 @@ mod user {
     unsafe impl aya::Pod for crate::TraceState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Uplink {}
+    #[cfg(feature = "bench")]
+    mod bench {
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Target {}
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Template {}
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Work {}
+    }
 }
 
 #[cfg(test)]

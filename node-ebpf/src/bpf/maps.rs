@@ -1,29 +1,17 @@
 //! The maps, and the library's view of them.
 
-use core::ptr;
-
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray},
     helpers::generated::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
-    Address, COUNTERS as COUNTERS_LENGTH, Cell, Counter, Endpoint, Flow, Found, Hook, LOOKUP_CHUNKS,
-    LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route,
-    Settings, Uplink, counter_index, look_up,
+    Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, Uplink, counter_index,
 };
 
-#[btf_map]
-static ROUTES_V4: LpmTrie<u32, Route, { MAX_ROUTES as usize }> = LpmTrie::new();
-
-#[btf_map]
-static ROUTES_V6: LpmTrie<[u32; 4], Route, { MAX_ROUTES as usize }> = LpmTrie::new();
-
-/// In front of `ROUTES_V4`; the agent writes it through a mapping of its memory.
-#[btf_map]
-static LOOKUP_V4: Array<LookupChunk, { LOOKUP_CHUNKS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+use super::routes;
 
 #[btf_map]
 static NEXT_HOPS: Array<NextHop, { MAX_NEXT_HOPS as usize }> = Array::new();
@@ -105,23 +93,10 @@ pub trait MappedFamily: Family + 'static {
     fn translated() -> &'static Translated<Self>;
 }
 
-/// A cell of the lookup table.
-#[inline(always)]
-fn cell(chunk: u32, place: u8) -> Cell {
-    let Some(chunk) = LOOKUP_V4.get_ptr(chunk) else { return Cell::ASK_TRIE };
-    // SAFETY: the place is within the chunk, and a cell is 16 bits at an even address, which the agent writes in one
-    // store. Volatile, because it does so while programs read.
-    Cell(unsafe { ptr::read_volatile(chunk.cast::<u16>().add(usize::from(place))) })
-}
-
 impl MappedFamily for V4 {
     #[inline(always)]
     fn route(address: u32) -> Option<Route> {
-        match look_up(address.to_ne_bytes(), cell) {
-            Found::Route(route) => Some(route),
-            Found::NoRoute => None,
-            Found::AskTrie => ROUTES_V4.get(&Key::new(32, address)).copied(),
-        }
+        routes::v4(address)
     }
 
     #[inline(always)]
@@ -133,7 +108,7 @@ impl MappedFamily for V4 {
 impl MappedFamily for V6 {
     #[inline(always)]
     fn route(address: Address) -> Option<Route> {
-        ROUTES_V6.get(&Key::new(128, address.words())).copied()
+        routes::v6(address.words())
     }
 
     #[inline(always)]

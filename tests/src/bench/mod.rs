@@ -9,7 +9,11 @@
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
 pub mod latency;
+pub mod lookup;
 pub mod machine;
+pub mod own_object;
+pub mod prefixes;
+pub mod program;
 pub mod report;
 pub mod run;
 pub mod sockets;
@@ -21,5 +25,5 @@ pub use run::{Options, Progress, Suite};
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    vec![veth::suite()]
+    vec![program::SUITE, lookup::SUITE, veth::SUITE]
 }

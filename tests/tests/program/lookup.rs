@@ -1,42 +1,14 @@
 //! The lookup table in front of the IPv4 trie: filled by the writer, read by the programs.
 
 use aya::maps::Map;
-use ipnet::{IpNet, Ipv4Net};
-use node_ebpf_common::{
-    Cell, Cells as _, Hook, LookupWriter, MappedCells, Outcome, Route, RunningPrograms, map_name,
-};
+use ipnet::Ipv4Net;
+use node_ebpf_common::{Cell, Cells as _, Hook, MappedCells, Outcome, Route, map_name};
 
 use crate::{packet::Frame, rig::*};
-
-/// A writer of the rig's table.
-pub type Table = LookupWriter<MappedCells, RunningPrograms>;
 
 /// The next hop of `IPIP_POD` and of `DIRECT_POD`.
 const IPIP: Route = Route { next_hop: 6, flags: 0 };
 const DIRECT: Route = Route { next_hop: 5, flags: 0 };
-
-impl Rig {
-    /// The memory of the table.
-    pub fn mapped_cells(&mut self) -> MappedCells {
-        let Map::Array(data) = self.map(map_name::LOOKUP_V4) else { panic!("not an array") };
-        MappedCells::map(data.fd()).expect("the map can be mapped")
-    }
-
-    /// Fills the table with the routes of the cluster.
-    pub fn with_lookup_table(mut self) -> Self {
-        let routes = Cluster::new().routes.into_iter().filter_map(|(prefix, route)| match prefix {
-            IpNet::V4(v4) => Some((v4, route)),
-            IpNet::V6(_) => None,
-        });
-        let cells = self.mapped_cells();
-        self.table = Some(Table::start(cells, RunningPrograms, routes));
-        self
-    }
-
-    fn table(&mut self) -> &mut Table {
-        self.table.as_mut().expect("a rig with a table")
-    }
-}
 
 fn outcome(rig: &mut Rig, to: [u8; 4]) -> Outcome {
     rig.run(Hook::FromPod, &Frame::udp(POD, to, 100).bytes()).outcome

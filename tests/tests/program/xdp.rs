@@ -4,10 +4,11 @@ use std::net::Ipv6Addr;
 
 use node_ebpf_common::{Outcome, Uplink};
 
+use tests::program::{XDP_DROP, XDP_PASS};
+
 use crate::{
     packet::{Frame, parse},
     rig::*,
-    xdp_rig::{XDP_DROP, XDP_PASS},
 };
 
 /// A rig whose loopback, where test runs come in, is an uplink.

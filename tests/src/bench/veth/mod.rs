@@ -43,10 +43,7 @@ use self::{
 use super::{Options, Progress, Suite, report::SuiteReport};
 
 /// The suite.
-#[must_use]
-pub fn suite() -> Suite {
-    Suite { name: "veth", about: ABOUT, run }
-}
+pub const SUITE: Suite = Suite { name: "veth", about: ABOUT, run };
 
 const ABOUT: &str =
     "Packets from pod to pod over two nodes, and through a gateway, on veth pairs and one CPU";
@@ -66,7 +63,7 @@ fn run(options: Options, progress: &Progress) -> Result<SuiteReport> {
     progress.add_steps(Way::ALL.len() + Passage::ALL.len() + 4 * rounds(options));
     let bench = Bench { cpu: Cpu::choose()?, options, progress };
     let mut report =
-        SuiteReport { name: suite().name.to_owned(), about: ABOUT.to_owned(), ..SuiteReport::default() };
+        SuiteReport { name: SUITE.name.to_owned(), about: ABOUT.to_owned(), ..SuiteReport::default() };
     let sites = bench.build(Way::ALL, "nodes for", Way::name, Site::build)?;
     let paths = bench.paths(&sites)?;
     for flows in Flows::ALL {

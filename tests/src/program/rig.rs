@@ -13,8 +13,8 @@ use node_ebpf_common::{
     XDP_DECAP, counter_index, map_name,
 };
 
-pub use crate::cluster::*;
-use crate::lookup::Table;
+pub use super::cluster::*;
+use super::table::Table;
 
 /// Verdicts (linux/pkt_cls.h). On to the next program, and in the end to the stack.
 pub const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -69,6 +69,7 @@ fn object() -> Vec<u8> {
 
 impl Rig {
     /// Loads the object with log messages off, and fills the tables.
+    #[expect(clippy::new_without_default, reason = "it loads programs into the kernel")]
     pub fn new() -> Self {
         Self::with_log_level(0)
     }
@@ -119,7 +120,8 @@ impl Rig {
         self.set_endpoint(cluster.endpoint);
     }
 
-    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
+    /// A map, by its name in the object.
+    pub fn map(&mut self, name: &str) -> &mut Map {
         self.ebpf.map_mut(name).expect("map")
     }
 
