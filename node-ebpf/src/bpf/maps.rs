@@ -86,6 +86,9 @@ impl Tables for Maps {
 
 /// An address family with its maps.
 pub trait MappedFamily: Family + 'static {
+    /// Whether there is a lookup table in front of the trie.
+    const HAS_LOOKUP_TABLE: bool;
+
     /// The routes.
     fn route(address: Self::Address) -> Option<Route>;
 
@@ -94,6 +97,8 @@ pub trait MappedFamily: Family + 'static {
 }
 
 impl MappedFamily for V4 {
+    const HAS_LOOKUP_TABLE: bool = true;
+
     #[inline(always)]
     fn route(address: u32) -> Option<Route> {
         routes::v4(address)
@@ -106,6 +111,8 @@ impl MappedFamily for V4 {
 }
 
 impl MappedFamily for V6 {
+    const HAS_LOOKUP_TABLE: bool = false;
+
     #[inline(always)]
     fn route(address: Address) -> Option<Route> {
         routes::v6(address.words())
@@ -118,6 +125,8 @@ impl MappedFamily for V6 {
 }
 
 impl<F: MappedFamily> Fib<F> for Maps {
+    const ROUTES_ARE_QUICK: bool = F::HAS_LOOKUP_TABLE;
+
     #[inline(always)]
     fn route(&self, address: F::Address) -> Option<Route> {
         F::route(address)
