@@ -31,7 +31,7 @@ pub use flow::Flow;
 pub use hook::Hook;
 pub use layout::{
     LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, XDP_DECAP, map_name,
 };
 #[cfg(feature = "user")]
 pub use lookup::user::{
@@ -130,6 +130,7 @@ mod tests {
         assert_eq!((size_of::<Flow<u32>>(), size_of::<Flow<Address>>()), (2 * 4 + 8, 2 * 16 + 8));
         assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 5 * 48));
         assert_eq!((LOOKUP_CHUNKS, size_of::<LookupChunk>()), (1 << 15, 512));
+        assert_eq!((TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK), (1 << 18, 1 << 12));
         assert_eq!((MAX_TRANSLATED_FLOWS, MAX_UPLINKS, size_of::<Uplink>()), (131_072, 64, 6 + 2));
     }
 

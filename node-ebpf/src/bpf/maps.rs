@@ -1,5 +1,7 @@
 //! The maps, and the library's view of them.
 
+use core::ptr;
+
 use aya_ebpf::{
     btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray},
     helpers::generated::bpf_ktime_get_ns,
@@ -8,7 +10,8 @@ use aya_ebpf::{
 use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
     Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, Uplink, counter_index,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRANSLATED_PAIRS as TRANSLATED_PAIRS_LENGTH,
+    TRANSLATED_PAIRS_CHUNK, Uplink, counter_index,
 };
 
 use super::routes;
@@ -27,6 +30,10 @@ static TRANSLATED_V4: Translated<V4> = LruHashMap::new();
 
 #[btf_map]
 static TRANSLATED_V6: Translated<V6> = LruHashMap::new();
+
+/// Asked before these two: most pairs of pods talk without a Service.
+#[btf_map]
+static TRANSLATED_PAIRS: Array<PairChunk, { PAIR_CHUNKS as usize }> = Array::new();
 
 #[btf_map]
 static UPLINKS: HashMap<u32, Uplink, { MAX_UPLINKS as usize }> = HashMap::new();
@@ -61,6 +68,17 @@ pub fn uplink(interface: u32) -> Option<&'static Uplink> {
 
 /// Flows that netfilter translates, with the time at which each was first seen.
 type Translated<F> = LruHashMap<Flow<<F as Family>::Address>, u64, { MAX_TRANSLATED_FLOWS as usize }>;
+
+type PairChunk = [u8; TRANSLATED_PAIRS_CHUNK as usize];
+const PAIR_CHUNKS: u32 = TRANSLATED_PAIRS_LENGTH / TRANSLATED_PAIRS_CHUNK;
+
+/// The byte of a pair of addresses.
+#[inline(always)]
+fn pair(place: u32) -> Option<*mut u8> {
+    let chunk = TRANSLATED_PAIRS.get_ptr_mut(place / TRANSLATED_PAIRS_CHUNK)?;
+    // SAFETY: the place is within the chunk.
+    Some(unsafe { chunk.cast::<u8>().add((place % TRANSLATED_PAIRS_CHUNK) as usize) })
+}
 
 /// The maps as forwarding information.
 pub struct Maps;
@@ -134,7 +152,10 @@ impl<F: MappedFamily> Fib<F> for Maps {
 
     #[inline(always)]
     fn is_translated(&self, flow: &Flow<F::Address>) -> bool {
-        F::translated().get_ptr(flow).is_some()
+        // SAFETY: the byte is within the map. Volatile, because other CPUs write it.
+        let may_be = pair(F::pair(flow.local, flow.remote))
+            .is_some_and(|pair| unsafe { ptr::read_volatile(pair) } != 0);
+        may_be && F::translated().get_ptr(flow).is_some()
     }
 }
 
@@ -159,6 +180,11 @@ fn remember_flow<F: MappedFamily>(flow: &Flow<F::Address>) {
 
 #[inline(always)]
 fn insert<F: MappedFamily>(flow: &Flow<F::Address>) {
+    // First: whoever finds the flow must find its pair.
+    if let Some(pair) = pair(F::pair(flow.local, flow.remote)) {
+        // SAFETY: the byte is within the map, and all write the same.
+        unsafe { ptr::write_volatile(pair, 1) };
+    }
     let flows = F::translated();
     if flows.get_ptr(flow).is_none() {
         // SAFETY: the helper has no preconditions.
