@@ -16,6 +16,12 @@ pub const MAX_UPLINKS: u32 = 64;
 /// Flows of each address family that netfilter translates (Services). The least recently used goes first.
 pub const MAX_TRANSLATED_FLOWS: u32 = 131_072;
 
+/// Pairs of addresses that can be told apart when asked whether a flow between them may be translated: one byte each.
+pub const TRANSLATED_PAIRS: u32 = 1 << 18;
+
+/// How many of them a value of the map holds.
+pub const TRANSLATED_PAIRS_CHUNK: u32 = 1 << 12;
+
 /// Bit of `skb->mark` that says "from-pod has routed this packet": to-uplink clears it and lets the
 /// packet go. It lives only between the two programs of one host. kube-proxy uses 0x4000 and 0x8000,
 /// Calico the upper 16 bits, Cilium 0x0f00.
@@ -52,6 +58,10 @@ pub mod map_name {
     /// IPv6 flows, likewise.
     pub const TRANSLATED_V6: &str = "TRANSLATED_V6";
 
+    /// Which pairs of addresses have had a translated flow between them, of both families: array of
+    /// [`crate::TRANSLATED_PAIRS_CHUNK`] bytes, each 0 or 1. A byte that is set stays.
+    pub const TRANSLATED_PAIRS: &str = "TRANSLATED_PAIRS";
+
     /// Hash of interface index → [`crate::Uplink`]: where the XDP program runs.
     pub const UPLINKS: &str = "UPLINKS";
     /// Device map of interface index → the same: the uplinks that the XDP program may send out through.
@@ -65,7 +75,7 @@ pub mod map_name {
     pub const TRACE_STATE: &str = "TRACE_STATE";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         ROUTES_V4,
         ROUTES_V6,
         LOOKUP_V4,
@@ -75,6 +85,7 @@ pub mod map_name {
         COUNTERS,
         TRANSLATED_V4,
         TRANSLATED_V6,
+        TRANSLATED_PAIRS,
         UPLINKS,
         DEVICES,
     ];

@@ -5,7 +5,12 @@
 //! to a layout here needs a new [`LAYOUT_VERSION`]: pinned maps of another version are never read.
 #![no_std]
 
+#[cfg(feature = "user")]
+extern crate std;
+
 mod address;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod counter;
 mod endpoint;
 mod flow;
@@ -26,7 +31,11 @@ pub use flow::Flow;
 pub use hook::Hook;
 pub use layout::{
     LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, XDP_DECAP, map_name,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, XDP_DECAP, map_name,
+};
+#[cfg(feature = "user")]
+pub use lookup::user::{
+    Cells, GracePeriod, LookupUsage, LookupWriter, MapLookupError, MappedCells, RunningPrograms,
 };
 pub use lookup::{Cell, Found, LOOKUP_CELLS, LOOKUP_CHUNKS, LOOKUP_ROOTS, LookupChunk, look_up};
 pub use next_hop::{NextHop, NextHopKind};
@@ -60,6 +69,15 @@ mod user {
     unsafe impl aya::Pod for crate::TraceState {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Uplink {}
+    #[cfg(feature = "bench")]
+    mod bench {
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Target {}
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Template {}
+        // SAFETY: as above.
+        unsafe impl aya::Pod for crate::bench::Work {}
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +130,7 @@ mod tests {
         assert_eq!((size_of::<Flow<u32>>(), size_of::<Flow<Address>>()), (2 * 4 + 8, 2 * 16 + 8));
         assert_eq!((MAX_ROUTES, MAX_NEXT_HOPS, MAX_ENDPOINTS, COUNTERS), (1 << 20, 16_384, 4_096, 5 * 48));
         assert_eq!((LOOKUP_CHUNKS, size_of::<LookupChunk>()), (1 << 15, 512));
+        assert_eq!((TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK), (1 << 18, 1 << 12));
         assert_eq!((MAX_TRANSLATED_FLOWS, MAX_UPLINKS, size_of::<Uplink>()), (131_072, 64, 6 + 2));
     }
 

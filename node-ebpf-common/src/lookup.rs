@@ -6,6 +6,9 @@
 //! it cannot say, its cell says so ([`Cell::ASK_TRIE`]), and so does all of a table that nobody has written. The
 //! trie stays what counts.
 
+#[cfg(feature = "user")]
+pub mod user;
+
 use crate::{MAX_NEXT_HOPS, Route};
 
 /// Chunks that the map holds.

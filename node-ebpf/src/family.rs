@@ -44,6 +44,10 @@ pub trait Family: Sized {
     /// for it.
     fn outer<I: Family>(inner: &Header<I>, inner_length: u32, via: &NextHop, number: u32) -> Self::Outer;
 
+    /// The place of these two addresses among the pairs that may have a translated flow: below
+    /// [`node_ebpf_common::TRANSLATED_PAIRS`]. Different pairs may have the same place.
+    fn pair(local: Self::Address, remote: Self::Address) -> u32;
+
     /// The address as the maps hold it.
     fn to_common(address: Self::Address) -> Address;
 

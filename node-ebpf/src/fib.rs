@@ -19,6 +19,9 @@ pub trait Tables {
 
 /// Forwarding information of one address family.
 pub trait Fib<F: Family>: Tables {
+    /// Whether a route is found in less time than an endpoint, so that it is asked for first.
+    const ROUTES_ARE_QUICK: bool;
+
     /// The route with the longest prefix that matches.
     fn route(&self, address: F::Address) -> Option<Route>;
 

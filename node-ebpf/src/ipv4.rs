@@ -4,7 +4,7 @@ use network_types::ip::Ipv4Hdr;
 use node_ebpf_common::{Address, Endpoint, NextHop, Settings};
 
 use crate::{
-    Family, Header, Outcome, Packet, PacketMut, Ports, checksum, packet::bytes, rewrite::OUTER_HOPS,
+    Family, Header, Outcome, Packet, PacketMut, Ports, checksum, packet::bytes, pair, rewrite::OUTER_HOPS,
     transport,
 };
 
@@ -106,6 +106,11 @@ impl Family for V4 {
         ];
         header[2] = third(checksum::of_header(&header));
         header
+    }
+
+    #[inline(always)]
+    fn pair(local: u32, remote: u32) -> u32 {
+        pair::place(pair::mix(u64::from(local), u64::from(remote)))
     }
 
     #[inline(always)]

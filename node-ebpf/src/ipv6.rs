@@ -4,7 +4,11 @@ use network_types::ip::Ipv6Hdr;
 use node_ebpf_common::{Address, Endpoint, NextHop, Settings};
 
 use crate::{
-    Family, Header, Outcome, Packet, PacketMut, Ports, packet::bytes, rewrite::OUTER_HOPS, transport,
+    Family, Header, Outcome, Packet, PacketMut, Ports,
+    packet::bytes,
+    pair::{self, join},
+    rewrite::OUTER_HOPS,
+    transport,
 };
 
 /// The IPv6 family.
@@ -100,6 +104,13 @@ impl Family for V6 {
         let [d0, d1, d2, d3] = via.tunnel_destination.words();
         let second = u32::from_ne_bytes([high, low, I::PROTOCOL, OUTER_HOPS]);
         [first.to_be(), second, s0, s1, s2, s3, d0, d1, d2, d3]
+    }
+
+    #[inline(always)]
+    fn pair(local: Address, remote: Address) -> u32 {
+        let ([a, b, c, d], [e, f, g, h]) = (local.words(), remote.words());
+        let (local, remote) = (pair::mix(join(a, b), join(c, d)), pair::mix(join(e, f), join(g, h)));
+        pair::place(pair::mix(local, remote))
     }
 
     #[inline(always)]

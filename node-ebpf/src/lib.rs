@@ -14,6 +14,7 @@ mod fib;
 mod ipv4;
 mod ipv6;
 mod packet;
+mod pair;
 pub mod peek;
 pub mod rewrite;
 mod transport;

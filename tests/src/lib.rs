@@ -18,6 +18,8 @@ pub mod offload;
 pub mod preflight;
 pub mod probe;
 pub mod process;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod remains;
 pub mod state;
 mod story;

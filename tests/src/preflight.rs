@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use nix::unistd::Uid;
 
 /// Tools that labs and probes run, and the Debian package of each.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
+    ("bridge", "iproute2"),
     ("nft", "nftables"),
     ("iptables-restore", "iptables"),
     ("iperf3", "iperf3"),

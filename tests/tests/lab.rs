@@ -46,6 +46,30 @@ fn plain_routes_connect_everything_on_one_segment() -> Result<()> {
 }
 
 #[test]
+fn cables_connect_nodes_without_a_switch() -> Result<()> {
+    let lab = Lab::build(Topology::pair())?;
+    lab.route_plainly()?;
+    let (from, to) = (lab.pod("a1-0")?, lab.pod("a2-1")?);
+    ensure!(probe::tcp(from, to, 5000)?.source == from.address());
+    let lab = Lab::build(Topology::gateway())?;
+    lab.route_plainly()?;
+    lab.router().output("nft", &["flush", "ruleset"])?;
+    for node in lab.nodes() {
+        lab.router().ip(&format!("route add {} via {}", node.pod_prefix(), node.address()))?;
+    }
+    let (from, to) = (lab.pod("a1-0")?, lab.pod("b1-0")?);
+    let hops = probe::traceroute(from, to.address())?;
+    let gateway = lab.node("a1")?.subnet().gateway();
+    ensure!(
+        hops == [lab.node("a1")?.address(), gateway, lab.node("b1")?.address(), to.address()],
+        "{hops:?}"
+    );
+    let links = lab.switch().ip("-oneline link show")?;
+    ensure!(links.lines().count() == 1 && links.contains("LOOPBACK"), "{links}");
+    Ok(())
+}
+
+#[test]
 fn the_router_drops_what_is_not_between_nodes() -> Result<()> {
     let lab = Lab::build(Topology::two_subnets())?;
     lab.route_plainly()?;

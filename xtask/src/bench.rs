@@ -8,6 +8,9 @@ use crate::process::{self, Privilege};
 use crate::test::{AGENT_VARIABLE, OBJECT_VARIABLE};
 use crate::{setup, toolchain, workspace};
 
+/// Tells the harness where the BPF object with its own programs is.
+const OWN_OBJECT_VARIABLE: &str = "PODROUTE_BENCH_OBJECT";
+
 /// What `cargo xtask bench` takes: all of it is the harness's.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -30,7 +33,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         );
     }
     setup::ensure()?;
-    let object = toolchain::find()?.build(workspace::root(), true)?;
+    let toolchain = toolchain::find()?;
+    let object = toolchain.build(workspace::root(), true)?;
+    let own_object = toolchain.build_benchmark(workspace::root())?;
     let build = ["build", "--locked", "--release", "--package"];
     process::run(cargo(&build).arg("node-agent"))?;
     process::run(cargo(&build).args(["tests", "--features", "bench", "--bin", "bench"]))?;
@@ -38,6 +43,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut harness = privilege.command("env");
     harness.arg(format!("{AGENT_VARIABLE}={}", release.join("node-agent").display()));
     harness.arg(format!("{OBJECT_VARIABLE}={}", object.display()));
+    harness.arg(format!("{OWN_OBJECT_VARIABLE}={}", own_object.display()));
     harness.arg(release.join("bench")).args(&arguments.harness);
     process::run(&mut harness)
 }

@@ -63,11 +63,14 @@ fn clippy() -> anyhow::Result<()> {
 /// a `core` for BPF need not be installed, and no lint depends on the target. That rustc itself compiles them in
 /// `cargo xtask build-ebpf`.
 fn clippy_of_programs() -> anyhow::Result<()> {
-    let mut command = cargo("clippy");
-    command.args(["--package", "node-ebpf", "--bin", "node-ebpf", "--features", "bpf", "--locked"]);
-    // The programs have a panic handler of their own and do not unwind.
-    command.env("CARGO_PROFILE_DEV_PANIC", "abort");
-    process::run(command.args(["--", "-D", "warnings"]))
+    for (binary, feature) in [("node-ebpf", "bpf"), ("node-ebpf-bench", "bench")] {
+        let mut command = cargo("clippy");
+        command.args(["--package", "node-ebpf", "--bin", binary, "--features", feature, "--locked"]);
+        // The programs have a panic handler of their own and do not unwind.
+        command.env("CARGO_PROFILE_DEV_PANIC", "abort");
+        process::run(command.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn cargo(task: &str) -> Command {

@@ -17,8 +17,8 @@ pub use client::{AskError, ask};
 pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{
-    AttachmentRow, MapRow, MasqueradeStatus, ObjectCounts, PassStatus, PathMtuRow, PendingChange, PodMtu,
-    ReconcileStatus, RouteCounts, SourceStatus, Status,
+    AttachmentRow, LookupTableStatus, MapRow, MasqueradeStatus, ObjectCounts, PassStatus, PathMtuRow,
+    PendingChange, PodMtu, ReconcileStatus, RouteCounts, SourceStatus, Status,
 };
 pub use stream::TraceCall;
 pub use trace::{TraceEnd, TraceLine, TraceRequest, TraceRow};

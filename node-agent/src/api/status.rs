@@ -38,6 +38,8 @@ pub struct Status {
     pub attachments: Vec<AttachmentRow>,
     /// Maps and how full they are.
     pub maps: Vec<MapRow>,
+    /// The lookup table in front of the IPv4 routes map.
+    pub lookup_table: LookupTableStatus,
     /// Other nodes to which routers have told of a smaller path MTU than the uplinks'.
     pub path_mtus: Vec<PathMtuRow>,
     /// Routes in use, by kind.
@@ -116,6 +118,18 @@ pub struct MapRow {
     pub entries: u32,
     /// Entries it has room for.
     pub max_entries: u32,
+}
+
+/// How full the lookup table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LookupTableStatus {
+    /// Chunks of 256 cells in use; 256 of them always are.
+    pub chunks: u32,
+    /// Chunks that there are.
+    pub max_chunks: u32,
+    /// Cells whose addresses are looked up in the routes map, because there is no chunk for them.
+    pub left_to_trie: usize,
 }
 
 /// What a router has told of the way to another node.

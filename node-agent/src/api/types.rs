@@ -230,6 +230,8 @@ pub struct Lookup {
     pub kernel_route: Option<String>,
     /// Every route whose prefix contains the address, the one in use first.
     pub candidates: Vec<Candidate>,
+    /// What is wrong if the programs' lookup table says something else than the routes map; for people.
+    pub problem: Option<String>,
 }
 
 /// An entry of the kernel's neighbour table.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use node_ebpf_common::{
-    LAYOUT_VERSION, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
+    LAYOUT_VERSION, LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind,
+    counter_index, map_name,
 };
 
 use super::{
@@ -12,9 +13,9 @@ use super::{
 };
 use crate::{
     api::{
-        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, MapRow, MasqueradeStatus, Neighbour,
-        ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response, RouteCounts, RouteKind,
-        RouteRow, SourceStatus, Status,
+        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, LookupTableStatus, MapRow,
+        MasqueradeStatus, Neighbour, ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response,
+        RouteCounts, RouteKind, RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
@@ -83,6 +84,7 @@ impl App {
             pod_mtu: PodMtu { bytes: self.resolved.pod_mtu.bytes, from: self.resolved.pod_mtu.from.clone() },
             attachments: self.attachments(),
             maps: self.maps(),
+            lookup_table: self.lookup_table(),
             path_mtus: self.path_mtu_rows(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
@@ -151,6 +153,11 @@ impl App {
             row(map_name::NEXT_HOPS, observed.next_hops.len(), MAX_NEXT_HOPS),
             row(map_name::ENDPOINTS, observed.endpoints.len(), MAX_ENDPOINTS),
         ]
+    }
+
+    fn lookup_table(&self) -> LookupTableStatus {
+        let LookupUsage { chunks, max_chunks, left_to_trie } = self.reconciler.datapath.lookup_usage();
+        LookupTableStatus { chunks, max_chunks, left_to_trie }
     }
 
     fn route_counts(&self) -> RouteCounts {
@@ -230,6 +237,7 @@ impl App {
             origin: route.map(|row| row.origin.to_string()),
             kernel_route: self.kernel_route(address),
             candidates: candidates(&explained),
+            problem: self.reconciler.datapath.lookup_disagreement(address, found.map(|(route, _)| route)),
         })
     }
 

@@ -62,6 +62,9 @@ fn show(lookup: &Lookup) -> String {
         text.push('\n');
         text.push_str(&table(["CANDIDATE", "NEXT HOP", "STATE", "FROM"], rows));
     }
+    if let Some(problem) = &lookup.problem {
+        text.push_str(&format!("\nPROBLEMS\n- {problem}\n"));
+    }
     text
 }
 
@@ -114,6 +117,7 @@ mod tests {
                 candidate("10.244.2.0/24", "node b1", "used"),
                 candidate("10.244.0.0/16", "node c1", "a longer prefix contains the address"),
             ],
+            problem: Some("programs find no route".to_owned()),
         };
         assert_eq!(
             show(&lookup),
@@ -132,7 +136,10 @@ mod tests {
              \n\
              CANDIDATE      NEXT HOP  STATE                                 FROM\n\
              10.244.2.0/24  node b1   used                                  file c:8\n\
-             10.244.0.0/16  node c1   a longer prefix contains the address  file c:8\n"
+             10.244.0.0/16  node c1   a longer prefix contains the address  file c:8\n\
+             \n\
+             PROBLEMS\n\
+             - programs find no route\n"
         );
     }
 
@@ -154,6 +161,7 @@ mod tests {
             origin: None,
             kernel_route: Some("default via 10.0.1.1 dev eth0".to_owned()),
             candidates: vec![],
+            problem: None,
         };
         let text = show(&lookup);
         assert!(text.contains("Prefix         none: left to the host's stack\n"), "{text}");

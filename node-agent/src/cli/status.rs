@@ -7,7 +7,7 @@ use super::{
     query::Query,
 };
 use crate::{
-    api::{MasqueradeStatus, PodMtu, Request, Response, RouteCounts, Status},
+    api::{LookupTableStatus, MasqueradeStatus, PodMtu, Request, Response, RouteCounts, Status},
     model::EncapsulationMode,
 };
 
@@ -62,6 +62,7 @@ fn summary(status: &Status) -> String {
         ("Encapsulation", encapsulation(status.encapsulation).to_owned()),
         ("Pod MTU", pod_mtu(&status.pod_mtu)),
         ("Routes", routes(status.routes)),
+        ("Lookup table", lookup_table(status.lookup_table)),
         ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
         ("Program log", status.program_log.to_string()),
@@ -108,6 +109,14 @@ fn pod_mtu(mtu: &PodMtu) -> String {
 fn routes(counts: RouteCounts) -> String {
     let RouteCounts { local, direct, ipip, host, unassigned } = counts;
     format!("{local} local, {direct} direct, {ipip} ipip, {host} host, {unassigned} unassigned")
+}
+
+fn lookup_table(status: LookupTableStatus) -> String {
+    let LookupTableStatus { chunks, max_chunks, left_to_trie } = status;
+    match left_to_trie {
+        0 => format!("{chunks} of {max_chunks} chunks"),
+        cells => format!("{chunks} of {max_chunks} chunks, {cells} cells are left to the trie (slower)"),
+    }
 }
 
 fn masquerade(status: MasqueradeStatus) -> String {
@@ -240,6 +249,7 @@ mod tests {
                 program_id: 77,
             }],
             maps: vec![MapRow { name: "ROUTES_V4".to_owned(), entries: 9, max_entries: 1_048_576 }],
+            lookup_table: LookupTableStatus { chunks: 259, max_chunks: 32_768, left_to_trie: 0 },
             path_mtus: vec![],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
@@ -269,6 +279,7 @@ mod tests {
              Encapsulation  cross-subnet\n\
              Pod MTU        1480 (eth0 has 1500, less 20 for an outer header)\n\
              Routes         2 local, 1 direct, 1 ipip, 2 host, 1 unassigned\n\
+             Lookup table   259 of 32768 chunks\n\
              Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
              Program log    off\n\
@@ -311,12 +322,14 @@ mod tests {
         });
         status.masquerade = MasqueradeStatus { on: true, ..MasqueradeStatus::default() };
         status.trace_clients = 2;
+        status.lookup_table.left_to_trie = 7;
         status.problems.push("node c1 is not adjacent".to_owned());
         let text = show(&status);
         for part in [
             "State          1 sources failed, 1 changes pending, 1 problems (below)\n",
             "3     6  failed (below)\n\nsource file: cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty\n",
             "Masquerade     on, not in place\n",
+            "Lookup table   259 of 32768 chunks, 7 cells are left to the trie (slower)\n",
             "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
             "Trace          on, for 2 clients\n",
             "PROBLEMS\n- node c1 is not adjacent\n",

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use node_ebpf_common::MapLookupError;
 
 /// Why the datapath could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum DatapathError {
         /// Why not.
         error: MapError,
     },
+    /// The lookup table cannot be written.
+    #[error(transparent)]
+    Lookup(#[from] MapLookupError),
     /// A program could not be attached to, or detached from, an interface.
     #[error("cannot {action} {hook} at {interface}: {error}")]
     Attach {

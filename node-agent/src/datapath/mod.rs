@@ -9,6 +9,7 @@ mod clsact;
 mod error;
 mod kernel;
 mod logs;
+mod lookup_table;
 mod maps;
 #[cfg(test)]
 pub mod memory;
@@ -19,14 +20,15 @@ mod trace;
 mod xdp;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
 pub use attach::Method;
 pub use error::DatapathError;
+use lookup_table::LookupTable;
 use maps::Maps;
-use node_ebpf_common::{Counter, Hook, NextHop, Route, TraceFilter};
+use node_ebpf_common::{Counter, Hook, LookupUsage, NextHop, Route, TraceFilter};
 pub use pins::Pins;
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
@@ -35,6 +37,7 @@ use xdp::Shortfalls;
 
 use crate::{
     config::{AttachMethod, ProgramLog, XdpMode},
+    model::Prefix,
     reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
 };
 
@@ -64,6 +67,8 @@ pub struct BpfDatapath {
     pins: Pins,
     method: Method,
     programs: ProgramSet,
+    /// None until the routes have been read back.
+    lookup_table: Option<LookupTable>,
     shortfalls: Shortfalls,
     log: ProgramLog,
     log_reader: Option<JoinHandle<()>>,
@@ -94,6 +99,7 @@ impl BpfDatapath {
             pins,
             method: Method::choose(attach),
             programs,
+            lookup_table: None,
             shortfalls: Shortfalls::default(),
             log,
             log_reader: None,
@@ -152,6 +158,12 @@ impl BpfDatapath {
     fn load(&mut self, log: ProgramLog, order: Option<TraceOrder>) -> Result<(), DatapathError> {
         let left_out = self.left_out()?;
         let mut programs = ProgramSet::load(&self.pins, log, order.is_some(), self.programs.xdp_mode())?;
+        if let Some(table) = &self.lookup_table
+            && !table.is_read_by(&programs.ebpf)?
+        {
+            // Somebody has removed the map's pin, and these programs have another map.
+            self.lookup_table = None;
+        }
         let reader = match &order {
             Some(order) => {
                 trace::set_filter(&mut programs.ebpf, order.filter)?;
@@ -216,6 +228,51 @@ impl BpfDatapath {
         self.maps().lookup(address)
     }
 
+    /// How full the lookup table is.
+    #[must_use]
+    pub fn lookup_usage(&self) -> LookupUsage {
+        self.lookup_table.as_ref().map(LookupTable::usage).unwrap_or_default()
+    }
+
+    /// What is wrong if programs find another route for this address than the one that [`Self::lookup`] gave; for
+    /// people.
+    #[must_use]
+    pub fn lookup_disagreement(&self, address: IpAddr, found: Option<Route>) -> Option<String> {
+        self.lookup_table.as_ref()?.disagreement(address, found)
+    }
+
+    /// The lookup table, in step with the trie.
+    fn lookup_table(&mut self) -> Result<&mut LookupTable, DatapathError> {
+        let table = match self.lookup_table.take() {
+            Some(table) => table,
+            None => {
+                let routes = self.maps().routes_of::<Ipv4Addr>()?;
+                LookupTable::open(&self.programs.ebpf, &routes)?
+            }
+        };
+        Ok(self.lookup_table.insert(table))
+    }
+
+    fn set_route(&mut self, prefix: Prefix, route: Route) -> Result<(), DatapathError> {
+        self.maps().set_route(prefix, route)?;
+        self.lookup_table()?.set(prefix, route);
+        Ok(())
+    }
+
+    /// Lets the lookup table follow a route that is in the trie now.
+    fn follow(&mut self, change: &MapChange) -> Result<(), DatapathError> {
+        if let MapChange::SetRoute { prefix, route } = change {
+            self.lookup_table()?.set(*prefix, *route);
+        }
+        Ok(())
+    }
+
+    fn delete_route(&mut self, prefix: Prefix) -> Result<(), DatapathError> {
+        self.maps().delete_route(prefix)?;
+        self.lookup_table()?.remove(prefix);
+        Ok(())
+    }
+
     fn maps(&mut self) -> Maps<'_> {
         Maps(&mut self.programs.ebpf)
     }
@@ -234,10 +291,15 @@ impl Datapath for BpfDatapath {
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
         let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
         self.shortfalls.review(&mut self.programs, &mut attachments)?;
+        let routes = self.maps().routes()?;
+        match &mut self.lookup_table {
+            Some(table) => table.audit(&routes),
+            None => self.lookup_table = Some(LookupTable::open(&self.programs.ebpf, &routes)?),
+        }
         let mut maps = self.maps();
         Ok(ObservedDatapath {
             next_hops: maps.used_next_hops()?,
-            routes: maps.routes()?,
+            routes,
             endpoints: maps.endpoints()?,
             settings: maps.settings()?,
             attachments,
@@ -250,7 +312,7 @@ impl Datapath for BpfDatapath {
             MapChange::SetSettings(settings) => self.maps().set_settings(*settings),
             MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
             MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
-            MapChange::SetRoute { prefix, route } => self.maps().set_route(*prefix, *route),
+            MapChange::SetRoute { prefix, route } => self.set_route(*prefix, *route),
             MapChange::Attach(at) if at.hook == Hook::Xdp => {
                 self.shortfalls.attach(&mut self.programs, &self.pins, at)
             }
@@ -260,7 +322,7 @@ impl Datapath for BpfDatapath {
             }
             MapChange::Detach(point) => attach::detach(&self.pins, *point),
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
-            MapChange::DeleteRoute { prefix } => self.maps().delete_route(*prefix),
+            MapChange::DeleteRoute { prefix } => self.delete_route(*prefix),
             MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
             MapChange::RemoveLayout { version } => self.pins.remove_layout(*version),
         }
@@ -272,7 +334,7 @@ impl Datapath for BpfDatapath {
             _ => None,
         });
         match self.maps().set_routes(routes) {
-            Ok(()) => changes.iter().map(|_| Ok(())).collect(),
+            Ok(()) => changes.iter().map(|change| self.follow(change)).collect(),
             // The kernel cannot, or refuses one of them: each by itself tells which.
             Err(_) => changes.iter().map(|change| self.apply(change)).collect(),
         }

@@ -9,8 +9,8 @@ use aya::{
 };
 use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, Uplink, XDP_DECAP,
-    map_name,
+    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, TRANSLATED_PAIRS,
+    TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -135,6 +135,9 @@ fn shape(name: &str) -> Shape {
         }
         map_name::TRANSLATED_V6 => {
             (MapType::LruHash, size(size_of::<Flow<[u8; 16]>>()), 8, MAX_TRANSLATED_FLOWS)
+        }
+        map_name::TRANSLATED_PAIRS => {
+            (MapType::Array, 4, TRANSLATED_PAIRS_CHUNK, TRANSLATED_PAIRS / TRANSLATED_PAIRS_CHUNK)
         }
         map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
         map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),

@@ -3,27 +3,18 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray},
     helpers::generated::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
-    Address, COUNTERS as COUNTERS_LENGTH, Cell, Counter, Endpoint, Flow, Found, Hook, LOOKUP_CHUNKS,
-    LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route,
-    Settings, Uplink, counter_index, look_up,
+    Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
+    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRANSLATED_PAIRS as TRANSLATED_PAIRS_LENGTH,
+    TRANSLATED_PAIRS_CHUNK, Uplink, counter_index,
 };
 
-#[btf_map]
-static ROUTES_V4: LpmTrie<u32, Route, { MAX_ROUTES as usize }> = LpmTrie::new();
-
-#[btf_map]
-static ROUTES_V6: LpmTrie<[u32; 4], Route, { MAX_ROUTES as usize }> = LpmTrie::new();
-
-/// In front of `ROUTES_V4`; the agent writes it through a mapping of its memory.
-#[btf_map]
-static LOOKUP_V4: Array<LookupChunk, { LOOKUP_CHUNKS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+use super::routes;
 
 #[btf_map]
 static NEXT_HOPS: Array<NextHop, { MAX_NEXT_HOPS as usize }> = Array::new();
@@ -39,6 +30,10 @@ static TRANSLATED_V4: Translated<V4> = LruHashMap::new();
 
 #[btf_map]
 static TRANSLATED_V6: Translated<V6> = LruHashMap::new();
+
+/// Asked before these two: most pairs of pods talk without a Service.
+#[btf_map]
+static TRANSLATED_PAIRS: Array<PairChunk, { PAIR_CHUNKS as usize }> = Array::new();
 
 #[btf_map]
 static UPLINKS: HashMap<u32, Uplink, { MAX_UPLINKS as usize }> = HashMap::new();
@@ -74,6 +69,17 @@ pub fn uplink(interface: u32) -> Option<&'static Uplink> {
 /// Flows that netfilter translates, with the time at which each was first seen.
 type Translated<F> = LruHashMap<Flow<<F as Family>::Address>, u64, { MAX_TRANSLATED_FLOWS as usize }>;
 
+type PairChunk = [u8; TRANSLATED_PAIRS_CHUNK as usize];
+const PAIR_CHUNKS: u32 = TRANSLATED_PAIRS_LENGTH / TRANSLATED_PAIRS_CHUNK;
+
+/// The byte of a pair of addresses.
+#[inline(always)]
+fn pair(place: u32) -> Option<*mut u8> {
+    let chunk = TRANSLATED_PAIRS.get_ptr_mut(place / TRANSLATED_PAIRS_CHUNK)?;
+    // SAFETY: the place is within the chunk.
+    Some(unsafe { chunk.cast::<u8>().add((place % TRANSLATED_PAIRS_CHUNK) as usize) })
+}
+
 /// The maps as forwarding information.
 pub struct Maps;
 
@@ -98,6 +104,9 @@ impl Tables for Maps {
 
 /// An address family with its maps.
 pub trait MappedFamily: Family + 'static {
+    /// Whether there is a lookup table in front of the trie.
+    const HAS_LOOKUP_TABLE: bool;
+
     /// The routes.
     fn route(address: Self::Address) -> Option<Route>;
 
@@ -105,23 +114,12 @@ pub trait MappedFamily: Family + 'static {
     fn translated() -> &'static Translated<Self>;
 }
 
-/// A cell of the lookup table.
-#[inline(always)]
-fn cell(chunk: u32, place: u8) -> Cell {
-    let Some(chunk) = LOOKUP_V4.get_ptr(chunk) else { return Cell::ASK_TRIE };
-    // SAFETY: the place is within the chunk, and a cell is 16 bits at an even address, which the agent writes in one
-    // store. Volatile, because it does so while programs read.
-    Cell(unsafe { ptr::read_volatile(chunk.cast::<u16>().add(usize::from(place))) })
-}
-
 impl MappedFamily for V4 {
+    const HAS_LOOKUP_TABLE: bool = true;
+
     #[inline(always)]
     fn route(address: u32) -> Option<Route> {
-        match look_up(address.to_ne_bytes(), cell) {
-            Found::Route(route) => Some(route),
-            Found::NoRoute => None,
-            Found::AskTrie => ROUTES_V4.get(&Key::new(32, address)).copied(),
-        }
+        routes::v4(address)
     }
 
     #[inline(always)]
@@ -131,9 +129,11 @@ impl MappedFamily for V4 {
 }
 
 impl MappedFamily for V6 {
+    const HAS_LOOKUP_TABLE: bool = false;
+
     #[inline(always)]
     fn route(address: Address) -> Option<Route> {
-        ROUTES_V6.get(&Key::new(128, address.words())).copied()
+        routes::v6(address.words())
     }
 
     #[inline(always)]
@@ -143,6 +143,8 @@ impl MappedFamily for V6 {
 }
 
 impl<F: MappedFamily> Fib<F> for Maps {
+    const ROUTES_ARE_QUICK: bool = F::HAS_LOOKUP_TABLE;
+
     #[inline(always)]
     fn route(&self, address: F::Address) -> Option<Route> {
         F::route(address)
@@ -150,7 +152,10 @@ impl<F: MappedFamily> Fib<F> for Maps {
 
     #[inline(always)]
     fn is_translated(&self, flow: &Flow<F::Address>) -> bool {
-        F::translated().get_ptr(flow).is_some()
+        // SAFETY: the byte is within the map. Volatile, because other CPUs write it.
+        let may_be = pair(F::pair(flow.local, flow.remote))
+            .is_some_and(|pair| unsafe { ptr::read_volatile(pair) } != 0);
+        may_be && F::translated().get_ptr(flow).is_some()
     }
 }
 
@@ -175,6 +180,11 @@ fn remember_flow<F: MappedFamily>(flow: &Flow<F::Address>) {
 
 #[inline(always)]
 fn insert<F: MappedFamily>(flow: &Flow<F::Address>) {
+    // First: whoever finds the flow must find its pair.
+    if let Some(pair) = pair(F::pair(flow.local, flow.remote)) {
+        // SAFETY: the byte is within the map, and all write the same.
+        unsafe { ptr::write_volatile(pair, 1) };
+    }
     let flows = F::translated();
     if flows.get_ptr(flow).is_none() {
         // SAFETY: the helper has no preconditions.

@@ -39,6 +39,9 @@ pub fn from_pod<'t, F: Family, T: Fib<F>>(
 /// Whether the pod may send from this address. An interface without an endpoint counts as strict.
 #[inline(always)]
 fn check_source<F: Family, T: Fib<F>>(header: &Header<F>, interface: u32, fib: &T) -> Result<(), Outcome> {
+    if T::ROUTES_ARE_QUICK && is_pods_own(header.source, interface, fib) {
+        return Ok(());
+    }
     let check = match fib.endpoint(interface) {
         Some(endpoint) if F::of_endpoint(endpoint).is(&F::to_common(header.source)) => return Ok(()),
         Some(Endpoint { source_check, .. }) => *source_check,
@@ -58,4 +61,11 @@ fn check_source<F: Family, T: Fib<F>>(header: &Header<F>, interface: u32, fib: &
     let loose =
         check == SourceCheck::Loose as u32 && matches!(kind, NextHopKind::LocalPod | NextHopKind::Unassigned);
     if own || loose { Ok(()) } else { Err(Outcome::DropSpoofedSource) }
+}
+
+/// Whether the address leads to the pod behind this interface.
+#[inline(always)]
+fn is_pods_own<F: Family, T: Fib<F>>(address: F::Address, interface: u32, fib: &T) -> bool {
+    let Some(route) = fib.route(address) else { return false };
+    matches!(resolve(fib, route.next_hop), Ok((owner, NextHopKind::LocalPod)) if owner.interface == interface)
 }

@@ -133,6 +133,9 @@ impl Tables for Plain {
 }
 
 impl<F: Family> Fib<F> for Plain {
+    // As in the kernel, so that both orders are tested.
+    const ROUTES_ARE_QUICK: bool = F::PROTOCOL == V4::PROTOCOL;
+
     fn route(&self, address: F::Address) -> Option<Route> {
         self.routes.get(&F::to_common(address)).copied()
     }

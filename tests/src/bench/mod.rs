@@ -8,16 +8,23 @@
 //! times are noise on shared machines, so what counts are ratios of things measured in the same round; a ratio that
 //! is too uncertain is not printed ([`stats::Estimate`]).
 
-mod control;
+pub mod control;
+pub mod latency;
+pub mod lookup;
 pub mod machine;
+pub mod own_object;
+pub mod prefixes;
+pub mod program;
 pub mod report;
 pub mod run;
+pub mod sockets;
 pub mod stats;
+pub mod veth;
 
 pub use run::{Options, Progress, Suite};
 
 /// Every suite, in the order in which they are run.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    vec![control::suite()]
+    vec![program::SUITE, lookup::SUITE, veth::SUITE, control::SUITE]
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
 use super::{
-    LabDir, Node, NodePlan, Pod, Subnet, Topology,
+    LabDir, Node, NodePlan, Pod, Subnet, Topology, Wiring,
     host::{Endpoint, nth},
     router::build_router,
 };
@@ -43,7 +43,10 @@ pub(super) fn build(dir: &LabDir, topology: &Topology) -> Result<Built> {
     let names = names.chain(pods.iter().map(|pod| &*pod.name)).collect::<Vec<_>>();
     add_namespaces(dir, &names, topology.has_v6())?;
     let (switch, router) = (open(dir, SWITCH)?, open(dir, ROUTER)?);
-    build_switch(dir, &switch, topology)?;
+    match topology.wiring {
+        Wiring::Switch => build_switch(dir, &switch, topology)?,
+        Wiring::Cable => switch.ip_batch(&cable_lines(dir, topology))?,
+    }
     build_router(&router, topology)?;
     let nodes = topology.nodes.iter().map(|plan| build_node(dir, plan)).collect::<Result<Vec<_>>>()?;
     let pods = pods.iter().map(|plan| build_pod(dir, plan, topology.pod_mtu)).collect::<Result<Vec<_>>>()?;
@@ -141,6 +144,22 @@ fn build_switch(dir: &LabDir, switch: &Netns, topology: &Topology) -> Result<()>
         lines += &port_lines(dir, &node.subnet, node.name, node.name, Node::UPLINK);
     }
     switch.ip_batch(&lines)
+}
+
+/// Commands that join the hosts of each subnet, without anything of the switch.
+fn cable_lines(dir: &LabDir, topology: &Topology) -> String {
+    let cable = |subnet: &Subnet| {
+        let mut ends: Vec<_> =
+            topology.nodes_in(subnet).into_iter().map(|node| (node, Node::UPLINK.to_owned())).collect();
+        if topology.has_router(subnet) {
+            ends.push((ROUTER, router_port(subnet)));
+        }
+        let ends = ends
+            .iter()
+            .map(|(host, name)| format!("{name} mtu {} netns {}", Topology::UPLINK_MTU, dir.namespace(host)));
+        format!("link add {}\n", ends.collect::<Vec<_>>().join(" type veth peer name "))
+    };
+    topology.subnets.iter().map(cable).collect()
 }
 
 pub(super) fn bridge(subnet: &Subnet) -> String {

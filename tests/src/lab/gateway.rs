@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use super::{Lab, Node, build};
+use super::{Lab, Node, Wiring, build};
 use crate::{command, state::StateNode};
 
 /// The router, that forwards everything from now on.
@@ -28,10 +28,15 @@ impl Gateway {
                 chain forward { type filter hook forward priority filter; counter name forwarded; }
             }";
         command::output_with_input(lab.router.command("nft").args(["-f", "-"]), rules)?;
-        for subnet in &lab.topology.subnets {
-            lab.switch.output("ethtool", &["-K", &format!("router-{}", subnet.name), "gro", "on"])?;
+        if lab.topology.wiring == Wiring::Switch {
+            for subnet in &lab.topology.subnets {
+                lab.switch.output("ethtool", &["-K", &format!("router-{}", subnet.name), "gro", "on"])?;
+            }
         }
         for node in &lab.nodes {
+            if lab.topology.wiring == Wiring::Cable {
+                node.netns.output("ethtool", &["-K", Node::UPLINK, "gro", "on"])?;
+            }
             node.netns.output("ethtool", &["-K", Node::UPLINK, "tx", "off"])?;
         }
         let subnet = lab.topology.subnets.first().context("the lab has no subnet")?.clone();

@@ -19,7 +19,7 @@ pub use gateway::Gateway;
 pub use host::{Endpoint, Node, Pod, View};
 pub use outside::Outside;
 pub use owner::{LabDir, sweep};
-pub use topology::{Network, NodePlan, Subnet, Topology};
+pub use topology::{Network, NodePlan, Subnet, Topology, Wiring};
 
 use crate::{netns::Netns, preflight, probe::EchoServer};
 
@@ -179,7 +179,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Sets the MTU of every link between the nodes: uplinks, switch and router.
+    /// Sets the MTU of every link between the nodes: uplinks, switch and router. Not where cables join them.
     ///
     /// # Errors
     /// If one cannot be set.

@@ -9,7 +9,7 @@ use crate::{command, family::Family, netns::Netns};
 
 pub(super) fn build_router(router: &Netns, topology: &Topology) -> Result<()> {
     let mut lines = String::new();
-    for subnet in &topology.subnets {
+    for subnet in topology.subnets.iter().filter(|subnet| topology.has_router(subnet)) {
         let port = router_port(subnet);
         for network in &subnet.networks {
             writeln!(lines, "addr add {}/{} dev {port}", network.gateway, network.prefix.prefix_len())?;

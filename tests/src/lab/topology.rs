@@ -59,6 +59,15 @@ pub struct NodePlan {
     pub subnet: Subnet,
 }
 
+/// What joins the hosts of a subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wiring {
+    /// A bridge, at which the router has a port too.
+    Switch,
+    /// A veth pair between two hosts, with nothing in between that would cost time: two nodes, or a node and the router.
+    Cable,
+}
+
 /// What a lab is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
@@ -66,6 +75,8 @@ pub struct Topology {
     pub name: &'static str,
     /// Layer-2 segments; the router has its addresses in each.
     pub subnets: Vec<Subnet>,
+    /// What joins the hosts of each subnet.
+    pub wiring: Wiring,
     /// Nodes, each with two pods.
     pub nodes: Vec<NodePlan>,
     /// MTU of the pods' interfaces, in bytes.
@@ -112,7 +123,23 @@ impl Topology {
     pub fn flat() -> Self {
         let a = subnet("a", 1, V4);
         let nodes = vec![node("a1", &a, 11, 1, V4), node("a2", &a, 12, 2, V4), node("a3", &a, 13, 3, V4)];
-        Self { name: "flat", subnets: vec![a], nodes, pod_mtu: 1480 }
+        Self { name: "flat", subnets: vec![a], wiring: Wiring::Switch, nodes, pod_mtu: 1480 }
+    }
+
+    /// Nodes a1 and a2, joined by nothing but a veth pair: for measuring.
+    #[must_use]
+    pub fn pair() -> Self {
+        let a = subnet("a", 1, V4);
+        let nodes = vec![node("a1", &a, 11, 1, V4), node("a2", &a, 12, 2, V4)];
+        Self { name: "pair", subnets: vec![a], wiring: Wiring::Cable, nodes, pod_mtu: 1480 }
+    }
+
+    /// Nodes a1 and b1 and the router between them, joined by nothing but veth pairs: for measuring.
+    #[must_use]
+    pub fn gateway() -> Self {
+        let (a, b) = (subnet("a", 1, V4), subnet("b", 2, V4));
+        let nodes = vec![node("a1", &a, 11, 1, V4), node("b1", &b, 11, 2, V4)];
+        Self { name: "gateway", subnets: vec![a, b], wiring: Wiring::Cable, nodes, pod_mtu: 1480 }
     }
 
     /// Nodes a1 and a2 in one subnet, b1 in another. The pods' MTU leaves room for any outer header between the nodes.
@@ -121,13 +148,24 @@ impl Topology {
         let (a, b) = (subnet("a", 1, nodes), subnet("b", 2, nodes));
         let nodes =
             vec![node("a1", &a, 11, 1, pods), node("a2", &a, 12, 2, pods), node("b1", &b, 11, 3, pods)];
-        Self { name, subnets: vec![a, b], nodes, pod_mtu: Self::UPLINK_MTU - header }
+        let (subnets, pod_mtu) = (vec![a, b], Self::UPLINK_MTU - header);
+        Self { name, subnets, wiring: Wiring::Switch, nodes, pod_mtu }
     }
 
     /// The same with another MTU of the pods' interfaces.
     #[must_use]
     pub fn with_pod_mtu(self, pod_mtu: u16) -> Self {
         Self { pod_mtu, ..self }
+    }
+
+    /// Names of the nodes in a subnet.
+    pub(super) fn nodes_in(&self, subnet: &Subnet) -> Vec<&'static str> {
+        self.nodes.iter().filter(|node| node.subnet == *subnet).map(|node| node.name).collect()
+    }
+
+    /// Whether the router has an interface in the subnet: not where a cable joins two nodes.
+    pub(super) fn has_router(&self, subnet: &Subnet) -> bool {
+        self.wiring == Wiring::Switch || self.nodes_in(subnet).len() < 2
     }
 
     /// Whether anything in it has IPv6. Where nothing has, the lab leaves IPv6 as the kernel starts it.

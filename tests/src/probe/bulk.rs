@@ -2,10 +2,9 @@
 //! says what it had to send again.
 
 use std::{
-    io::{self, Read, Write},
-    mem::MaybeUninit,
+    io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsFd,
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -13,11 +12,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::{
-    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{setsockopt, sockopt},
 };
 
+use super::tcp_info::tcp_info;
 use crate::lab::Endpoint;
 
 /// A connection that hangs this long has failed.
@@ -166,23 +165,6 @@ pub(super) fn content(offset: usize, length: usize) -> &'static [u8] {
         all
     });
     &all[offset % PERIOD..][..length]
-}
-
-fn tcp_info(stream: &TcpStream) -> io::Result<libc::tcp_info> {
-    // SAFETY: the type is plain numbers, of which zero is a value each.
-    let mut info: libc::tcp_info = unsafe { MaybeUninit::zeroed().assume_init() };
-    let mut length = libc::socklen_t::try_from(size_of_val(&info)).map_err(io::Error::other)?;
-    // SAFETY: both pointers are to live locals, the length is that of the first; the descriptor is open.
-    let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod iperf;
 mod ping;
 mod rate;
 mod series;
+pub(crate) mod tcp_info;
 mod tracepath;
 mod traceroute;
 mod udp_gso;

@@ -21,7 +21,7 @@ fn log_messages_cost_nothing_when_off() {
         let (off, debug, trace) = (translated(0, hook), translated(4, hook), translated(5, hook));
         println!("{}: {off} instructions, {trace} with log messages", hook.label());
         assert!(off < debug && debug <= trace);
-        assert!(off < 4_500, "{} has grown to {off} instructions", hook.label());
+        assert!(off < 5_000, "{} has grown to {off} instructions", hook.label());
     }
 }
 

@@ -1,5 +1,5 @@
 //! 100,000 random and mutated packets through each program, compared with the plain-Rust model: outcome,
-//! verdict, mark, and every byte that comes out.
+//! verdict, mark, and every byte that comes out. Half of them without the lookup table, half with it.
 
 use std::{collections::BTreeMap, env};
 
@@ -76,23 +76,25 @@ fn to_pod_does_as_the_model_says() {
 /// Flows that are remembered at one hook show at the others: all four programs with one set of tables.
 #[test]
 fn all_programs_together_do_as_the_model_says() {
-    let mut run = Comparison::new();
-    for _ in 0..PACKETS {
-        let hook = Hook::CLASSIFIERS[run.rng.usize(0..Hook::CLASSIFIERS.len())];
-        run.one(hook);
+    for mut run in Comparison::both() {
+        for _ in 0..PACKETS / 2 {
+            let hook = Hook::CLASSIFIERS[run.rng.usize(0..Hook::CLASSIFIERS.len())];
+            run.one(hook);
+        }
+        run.must_have_seen(Hook::FromPod, &[Outcome::StackTranslated]);
+        run.must_have_seen(Hook::FromUplink, &[Outcome::StackTranslated]);
+        run.flows_are_known();
     }
-    run.must_have_seen(Hook::FromPod, &[Outcome::StackTranslated]);
-    run.must_have_seen(Hook::FromUplink, &[Outcome::StackTranslated]);
-    run.flows_are_known();
 }
 
 fn compare(hook: Hook, outcomes: &[Outcome]) {
-    let mut run = Comparison::new();
-    for _ in 0..PACKETS {
-        run.one(hook);
+    for mut run in Comparison::both() {
+        for _ in 0..PACKETS / 2 {
+            run.one(hook);
+        }
+        run.must_have_seen(hook, outcomes);
+        run.flows_are_known();
     }
-    run.must_have_seen(hook, outcomes);
-    run.flows_are_known();
 }
 
 struct Comparison {
@@ -104,10 +106,18 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new() -> Self {
+    /// Without the lookup table and with it, on other packets.
+    fn both() -> [Self; 2] {
         let seed = env::var("PODROUTE_SEED").map_or(SEED, |seed| seed.parse().expect("a number"));
         println!("seed {seed}");
-        Self { rig: Rig::new(), model: Model::new(), rng: Rng::with_seed(seed), seed, seen: BTreeMap::new() }
+        let mut rng = Rng::with_seed(seed);
+        [Rig::new(), Rig::new().with_lookup_table()].map(|rig| Self {
+            rig,
+            model: Model::new(),
+            rng: rng.fork(),
+            seed,
+            seen: BTreeMap::new(),
+        })
     }
 
     fn one(&mut self, hook: Hook) {

@@ -3,22 +3,20 @@
 //!
 //! They need root and BPF; without, they fail and say so.
 
-mod cluster;
+mod cases;
 mod cost;
-mod empty;
 mod from_pod;
 mod from_uplink;
 mod fuzz;
+mod lookup;
 mod model;
 mod model_packet;
-mod nanoseconds;
-mod nanoseconds_cases;
 mod packet;
 mod random;
-mod rig;
 mod to_uplink;
 mod trace;
 mod xdp;
 mod xdp_random;
-mod xdp_rig;
 mod xdp_transit;
+
+use tests::program::{cluster, rig};

@@ -6,12 +6,9 @@ use std::{collections::BTreeMap, env};
 use fastrand::Rng;
 use node_ebpf_common::{Ending, Hook, Outcome, Uplink};
 
-use crate::{
-    model::Model,
-    random,
-    rig::*,
-    xdp_rig::{XDP_DROP, XDP_PASS},
-};
+use tests::program::{XDP_DROP, XDP_PASS};
+
+use crate::{model::Model, random, rig::*};
 
 /// Packets of a run.
 const PACKETS: u32 = 20_000;

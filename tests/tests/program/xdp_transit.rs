@@ -1,58 +1,27 @@
 //! What an uplink's driver receives for another node, with the kernel's own neighbour table at hand: in a network
 //! namespace of the test's own, which ends with its thread.
 
-use std::{process::Command, thread};
-
-use nix::{
-    net::if_::if_nametoindex,
-    sched::{CloneFlags, unshare},
+use node_ebpf_common::{NextHop, Outcome};
+use tests::program::{
+    XDP_PASS, XDP_REDIRECT,
+    uplink::{self, OWN_MAC, ip},
 };
-use node_ebpf_common::{NextHop, Outcome, Uplink};
 
 use crate::{
     packet::{Frame, parse},
     rig::*,
-    xdp_rig::{XDP_PASS, XDP_REDIRECT},
 };
 
-/// The index of each next hop in the cluster.
-const DIRECT_NEXT_HOP: u32 = 5;
-const IPIP_NEXT_HOP: u32 = 6;
-const DIRECT_NEXT_HOP_V6: u32 = 7;
-
-const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 const DIRECT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x12];
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// Runs the body beside an interface `up0` that has this node's address, with a rig that knows it.
-fn beside_an_uplink(body: impl FnOnce(Rig, u32) + Send + 'static) {
-    let inside = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (root?)");
-        ip("link set lo up");
-        ip("link add up0 address 02:00:00:00:00:11 type veth peer name other");
-        ip("link set other up");
-        ip("link set up0 up");
-        ip("address add 10.0.1.11/24 dev up0");
-        ip("address add fd00:0:0:1::11/64 dev up0 nodad");
-        for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(format!("/proc/sys/net/{path}"), "1").expect("forwarding");
-        }
-        let interface = if_nametoindex("up0").expect("up0");
+/// Runs the body beside an uplink that has this node's address, with a rig that knows it.
+fn beside_an_uplink(body: impl FnOnce(Rig, u32) + Send) {
+    uplink::beside_an_uplink(|interface| {
         let mut rig = Rig::new();
-        rig.set_uplink(LOOPBACK, Uplink::default());
-        rig.set_uplink(interface, Uplink { mac: OWN_MAC, flags: 0 });
-        for index in [DIRECT_NEXT_HOP, IPIP_NEXT_HOP, DIRECT_NEXT_HOP_V6] {
-            let next_hop = NextHop { interface, ..rig.next_hop(index) };
-            rig.set_next_hop(index, next_hop);
-        }
+        rig.add_uplink(interface);
         body(rig, interface);
     });
-    inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
-fn ip(arguments: &str) {
-    let ended = Command::new("ip").args(arguments.split(' ')).status().expect("ip");
-    assert!(ended.success(), "ip {arguments}");
 }
 
 #[test]

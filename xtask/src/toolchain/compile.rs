@@ -12,6 +12,18 @@ use super::{Core, TARGET, Toolchain, llvm_prefix};
 /// The object's file name.
 pub const OBJECT: &str = "node-ebpf.o";
 
+/// A binary of the package `node-ebpf`: its name, the feature that it is built with, and its object's file name.
+struct Binary {
+    name: &'static str,
+    feature: &'static str,
+    object: &'static str,
+}
+
+/// What the agent loads.
+const DATAPATH: Binary = Binary { name: "node-ebpf", feature: "bpf", object: OBJECT };
+/// What only the benchmark harness loads, beside the datapath.
+const BENCHMARK: Binary = Binary { name: "node-ebpf-bench", feature: "bench", object: "node-ebpf-bench.o" };
+
 /// Why the programs were not built although there is a toolchain.
 #[derive(Debug)]
 pub enum BuildError {
@@ -47,27 +59,46 @@ impl Toolchain {
     /// # Errors
     /// Cargo, or the removal of DWARF, failed, or the object cannot be written.
     pub fn build(&self, workspace_root: &Path, release: bool) -> Result<PathBuf, BuildError> {
+        self.build_binary(&DATAPATH, workspace_root, release)
+    }
+
+    /// Compiles the benchmark's own programs, likewise: `target/bpf/release/node-ebpf-bench.o`.
+    ///
+    /// # Errors
+    /// As for [`Self::build`].
+    pub fn build_benchmark(&self, workspace_root: &Path) -> Result<PathBuf, BuildError> {
+        self.build_binary(&BENCHMARK, workspace_root, true)
+    }
+
+    fn build_binary(
+        &self,
+        binary: &Binary,
+        workspace_root: &Path,
+        release: bool,
+    ) -> Result<PathBuf, BuildError> {
         let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
         let folder = workspace_root.join(target).join("bpf");
-        run(self.cargo(workspace_root, &folder))?;
-        let built = folder.join(TARGET).join("bpf").join("node-ebpf");
-        let (object, bytes) = if release {
-            let stripped = folder.join(format!("node-ebpf.{}.stripped", std::process::id()));
+        run(self.cargo(binary, workspace_root, &folder))?;
+        let name = binary.name;
+        let built = folder.join(TARGET).join("bpf").join(name);
+        let (folder, bytes) = if release {
+            let stripped = folder.join(format!("{name}.{}.stripped", std::process::id()));
             let source = if self.strip(&built, &stripped)? { &stripped } else { &built };
             let bytes = fs::read(source);
             // It is there only if something was stripped.
             let _ = fs::remove_file(&stripped);
-            (folder.join("release").join(OBJECT), bytes)
+            (folder.join("release"), bytes)
         } else {
-            (folder.join(OBJECT), fs::read(&built))
+            (folder, fs::read(&built))
         };
+        let object = folder.join(binary.object);
         let bytes = bytes.map_err(|error| BuildError::Object(built, error))?;
         write_if_changed(&object, &bytes).map_err(|error| BuildError::Object(object.clone(), error))?;
         Ok(object)
     }
 
     /// The nested cargo, with nothing of the outer one's environment that would change what it builds.
-    fn cargo(&self, workspace_root: &Path, folder: &Path) -> Command {
+    fn cargo(&self, binary: &Binary, workspace_root: &Path, folder: &Path) -> Command {
         // A nightly's cargo is the one that knows its `-Z build-std`.
         let own = self.compiler.rustc.with_file_name("cargo");
         let outer = env::var_os("CARGO").map_or("cargo".into(), PathBuf::from);
@@ -76,7 +107,8 @@ impl Toolchain {
             command.env_remove(name);
         }
         command.current_dir(workspace_root).args(["build", "--locked", "--package", "node-ebpf"]);
-        command.args(["--bin", "node-ebpf", "--features", "bpf", "--profile", "bpf", "--target", TARGET]);
+        command.args(["--bin", binary.name, "--features", binary.feature]);
+        command.args(["--profile", "bpf", "--target", TARGET]);
         command.arg("--target-dir").arg(folder);
         if self.compiler.core == Core::Source {
             command.args(["-Z", "build-std=core"]);

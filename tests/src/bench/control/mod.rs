@@ -13,14 +13,11 @@ use super::{Options, Progress, Suite, report::SuiteReport};
 use round::Round;
 
 /// The suite.
-#[must_use]
-pub(super) fn suite() -> Suite {
-    Suite {
-        name: "control",
-        about: "time and memory to bring prefixes from a file into maps and kernel, and to change one of them",
-        run,
-    }
-}
+pub const SUITE: Suite = Suite {
+    name: "control",
+    about: "Time and memory to bring prefixes from a file into maps and kernel, and to change one of them",
+    run,
+};
 
 /// Sizes in prefixes, and how many rounds of each.
 const THOROUGH: &[(usize, usize)] = &[(1_000, 6), (5_000, 6), (10_000, 6), (100_000, 6), (1_000_000, 1)];

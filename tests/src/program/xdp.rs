@@ -7,7 +7,7 @@ use aya::{
 };
 use node_ebpf_common::{Hook, NextHop, Uplink, map_name};
 
-use crate::rig::{Rig, Run};
+use super::rig::{Rig, Run};
 
 /// Verdicts (linux/bpf.h). Dropped.
 pub const XDP_DROP: u32 = 1;

@@ -4,16 +4,19 @@ use std::net::IpAddr;
 
 use etherparse::{EtherType, IpNumber};
 use node_ebpf_common::{Hook, Outcome};
-use tests::craft::Packet;
 
-use crate::rig::*;
+use super::cluster::*;
+use crate::craft::{self, Packet};
 
 /// A packet, the program that it goes through, and how that ends.
 pub struct Case {
+    /// How it ends.
     pub outcome: Outcome,
+    /// The program.
     pub hook: Hook,
     /// For people: the families of the packet, outermost first.
     pub families: &'static str,
+    /// The packet.
     pub frame: Vec<u8>,
     /// Whether it comes out as it went in, so that it can be run again and again.
     pub unchanged: bool,
@@ -66,8 +69,8 @@ fn v6() -> Ends {
     }
 }
 
-/// A UDP packet of 64 bytes of frame in IPv4, 84 in IPv6.
-fn udp(source: IpAddr, destination: IpAddr, hops: u8, payload: usize) -> Vec<u8> {
+/// A UDP packet; with 22 bytes of payload its frame has 64 bytes in IPv4, 84 in IPv6.
+pub fn udp(source: IpAddr, destination: IpAddr, hops: u8, payload: usize) -> Vec<u8> {
     let length = u16::try_from(8 + payload).expect("a length").to_be_bytes();
     let header = [0x0f, 0xa0, 0, 53, length[0], length[1], 0, 0];
     let datagram = [&header[..], &vec![0; payload]].concat();
@@ -76,7 +79,7 @@ fn udp(source: IpAddr, destination: IpAddr, hops: u8, payload: usize) -> Vec<u8>
 }
 
 fn tunnel(source: IpAddr, destination: IpAddr, inner: &[u8]) -> Vec<u8> {
-    tests::craft::ipip(source, destination, inner).expect("a packet")
+    craft::ipip(source, destination, inner).expect("a packet")
 }
 
 /// The frame around a packet.

@@ -83,6 +83,12 @@ pub const HOST_SIDE_MAC: [u8; 6] = [0xee; 6];
 pub const LOOPBACK: u32 = 1;
 /// The interface of `LOCAL_POD`.
 pub const LOCAL_POD_INTERFACE: u32 = 5;
+/// Index of the next hop of `DIRECT_NODE`.
+pub const DIRECT_NEXT_HOP: u32 = 5;
+/// Index of the next hop of `IPIP_NODE`.
+pub const IPIP_NEXT_HOP: u32 = 6;
+/// Index of the next hop of `DIRECT_NODE_V6`.
+pub const DIRECT_NEXT_HOP_V6: u32 = 7;
 const UPLINK: u32 = 3;
 const BROKEN_NEXT_HOP: u32 = 99;
 
@@ -103,6 +109,12 @@ pub fn to_map(address: impl Into<IpAddr>) -> Address {
     match address.into() {
         IpAddr::V4(v4) => Address::from_v4(v4.octets()),
         IpAddr::V6(v6) => Address::from_octets(v6.octets()),
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -155,9 +167,9 @@ fn next_hops() -> Vec<(u32, NextHop)> {
         (2, fixed(NextHopKind::Unassigned, 0, 65_535)),
         (3, fixed(NextHopKind::LocalPod, LOOPBACK, 1_500)),
         (4, NextHop { mac_destination: LOCAL_POD_MAC, mac_source: HOST_SIDE_MAC, ..local }),
-        (5, node(direct, DIRECT_NODE.into(), DIRECT_NODE.into(), 1_500)),
-        (6, node(ipip, GATEWAY.into(), IPIP_NODE.into(), 1_480)),
-        (7, node(direct, DIRECT_NODE_V6.into(), DIRECT_NODE_V6.into(), 1_500)),
+        (DIRECT_NEXT_HOP, node(direct, DIRECT_NODE.into(), DIRECT_NODE.into(), 1_500)),
+        (IPIP_NEXT_HOP, node(ipip, GATEWAY.into(), IPIP_NODE.into(), 1_480)),
+        (DIRECT_NEXT_HOP_V6, node(direct, DIRECT_NODE_V6.into(), DIRECT_NODE_V6.into(), 1_500)),
         (8, node(ipip, GATEWAY_V6.into(), IPIP_NODE_V6.into(), 1_460)),
         (9, node(ipip, GATEWAY.into(), NODE_OVER_V4.into(), 1_480)),
         (10, node(ipip, GATEWAY_V6.into(), NODE_OVER_V6.into(), 1_460)),

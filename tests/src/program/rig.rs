@@ -13,7 +13,8 @@ use node_ebpf_common::{
     XDP_DECAP, counter_index, map_name,
 };
 
-pub use crate::cluster::*;
+pub use super::cluster::*;
+use super::table::Table;
 
 /// Verdicts (linux/pkt_cls.h). On to the next program, and in the end to the stack.
 pub const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -40,6 +41,8 @@ pub struct Run {
 pub struct Rig {
     /// Its maps and programs.
     pub ebpf: Ebpf,
+    /// The writer of the lookup table, if that is filled: without, programs ask the trie.
+    pub table: Option<Table>,
 }
 
 /// Context fields that a run starts with.
@@ -66,6 +69,7 @@ fn object() -> Vec<u8> {
 
 impl Rig {
     /// Loads the object with log messages off, and fills the tables.
+    #[expect(clippy::new_without_default, reason = "it loads programs into the kernel")]
     pub fn new() -> Self {
         Self::with_log_level(0)
     }
@@ -97,7 +101,7 @@ impl Rig {
                 ebpf.program_mut(hook.program()).expect("program").try_into().expect("a classifier");
             program.load().unwrap_or_else(|error| panic!("verifier: {}: {error:#?}", hook.label()));
         }
-        let mut rig = Self { ebpf };
+        let mut rig = Self { ebpf, table: None };
         rig.fill(&Cluster::new());
         rig
     }
@@ -116,7 +120,8 @@ impl Rig {
         self.set_endpoint(cluster.endpoint);
     }
 
-    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
+    /// A map, by its name in the object.
+    pub fn map(&mut self, name: &str) -> &mut Map {
         self.ebpf.map_mut(name).expect("map")
     }
 

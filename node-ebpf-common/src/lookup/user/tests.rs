@@ -1,0 +1,5 @@
+mod cells;
+mod properties;
+mod rig;
+mod tables;
+mod threads;
