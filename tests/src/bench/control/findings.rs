@@ -36,7 +36,7 @@ pub(super) fn report(rounds: &Rounds) -> SuiteReport {
     let measured = TARGETS.iter().filter(|(_, size, ..)| rounds.contains_key(size));
     SuiteReport {
         name: "control".to_owned(),
-        about: super::suite().about.to_owned(),
+        about: super::SUITE.about.to_owned(),
         notes: NOTES.map(str::to_owned).into(),
         tables: vec![loading(rounds), changing(rounds), memory(rounds)],
         comparisons: measured.map(|target| comparison(rounds, target)).collect(),
