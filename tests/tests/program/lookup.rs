@@ -1,5 +1,10 @@
 //! The lookup table in front of the IPv4 trie: filled by the writer, read by the programs.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
 use aya::maps::Map;
 use ipnet::Ipv4Net;
 use node_ebpf_common::{Cell, Cells as _, Hook, MappedCells, Outcome, Route, map_name};
@@ -52,6 +57,44 @@ fn programs_ask_the_trie_where_the_table_says_so() {
             assert_eq!(outcome(&mut rig, LOCAL_POD), expected);
         }
     }
+}
+
+/// A packet's prefix, and its sender's address, stay while others come and go around and beside them, so that cells
+/// change at all levels and chunks go in and out of use: the program finds its way each time.
+#[test]
+fn what_stays_is_never_missing_while_the_table_changes() {
+    let mut rig = Rig::new().with_lookup_table();
+    let frame = Frame::udp(POD, DIRECT_POD, 100).bytes();
+    let around_it = [0, 7, 12, 16, 20, 23].map(|length| around(DIRECT_POD, length));
+    let [first, second, third, _] = DIRECT_POD;
+    let beside_it =
+        [(128, 25), (200, 32), (64, 26)].map(|(last, length)| around([first, second, third, last], length));
+    let mut table = rig.table.take().expect("a table");
+    let done = AtomicBool::new(false);
+    let changes = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut changes = 0_u32;
+            while !done.load(Ordering::Relaxed) || changes == 0 {
+                for prefix in around_it.iter().chain(&beside_it) {
+                    table.set(*prefix, IPIP);
+                    changes += 1;
+                }
+                for prefix in around_it.iter().chain(&beside_it) {
+                    table.remove(*prefix);
+                }
+            }
+            changes
+        });
+        for _ in 0..30_000 {
+            rig.run_raw(Hook::FromPod, &frame, Context::default());
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer")
+    });
+    let ended = |outcome| rig.counter(Hook::FromPod, outcome).packets;
+    let others: Vec<_> = Outcome::ALL.iter().filter(|outcome| ended(**outcome) > 0).collect();
+    assert_eq!(others, [&Outcome::Direct], "while {changes} prefixes came and went");
+    assert!(changes > 100, "only {changes} prefixes came and went");
 }
 
 /// A chunk that leads nowhere, or to itself, must not keep a program from ending.

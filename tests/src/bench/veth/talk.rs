@@ -15,6 +15,8 @@ use crate::bench::{
 pub enum Talk {
     /// One TCP flow in one direction; what is measured is nanoseconds for each byte.
     Stream,
+    /// [`FLOWS`] of them at once.
+    Streams,
     /// A request and its answer over UDP; what is measured is nanoseconds for each exchange, the median of a window.
     Udp,
     /// The same over TCP.
@@ -23,18 +25,22 @@ pub enum Talk {
 
 impl Talk {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Stream, Self::Udp, Self::Tcp];
+    pub const ALL: [Self; 4] = [Self::Stream, Self::Streams, Self::Udp, Self::Tcp];
 
     /// For people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Stream => "TCP per byte",
+            Self::Stream => "TCP per byte, 1 flow",
+            Self::Streams => "TCP per byte, 8 flows",
             Self::Udp => "UDP request/response",
             Self::Tcp => "TCP request/response",
         }
     }
 }
+
+/// TCP flows where there are many.
+const FLOWS: usize = 8;
 
 /// Bytes of a request, and of its answer.
 pub const PAYLOAD: usize = 64;
@@ -48,13 +54,14 @@ pub struct Talkers {
     /// Their way.
     pub way: Way,
     stream: Stream,
+    streams: Stream,
     udp: Exchange,
     tcp: Exchange,
     slept: Duration,
     counted: Duration,
 }
 
-/// A stream that slept for a larger share of its time says how long it slept, not what its bytes cost.
+/// Streams that slept for a larger share of their time say how long they slept, not what their bytes cost.
 const SLEEP: f64 = 0.1;
 
 /// How long each exchange took, in nanoseconds, by round.
@@ -69,15 +76,23 @@ impl Talkers {
         let ends = Ends::of(site.lab.pod("a1-1")?, site.lab.pod("a2-1")?);
         let cpu = cpu.number();
         let open = || -> Result<Self> {
-            let stream = Stream::open(&ends, 1, cpu)?;
+            let (stream, streams) = (Stream::open(&ends, 1, cpu)?, Stream::open(&ends, FLOWS, cpu)?);
             let udp = Exchange::open(&ends, Protocol::Udp, PAYLOAD, cpu)?;
             let tcp = Exchange::open(&ends, Protocol::Tcp, PAYLOAD, cpu)?;
-            Ok(Self { way: site.way, stream, udp, tcp, slept: Duration::ZERO, counted: Duration::ZERO })
+            Ok(Self {
+                way: site.way,
+                stream,
+                streams,
+                udp,
+                tcp,
+                slept: Duration::ZERO,
+                counted: Duration::ZERO,
+            })
         };
         open().with_context(|| format!("sockets joined by {}", site.way.name()))
     }
 
-    /// What to keep in mind of its stream.
+    /// What to keep in mind of its streams.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         let share = self.slept.as_secs_f64() / self.counted.as_secs_f64();
@@ -98,8 +113,9 @@ impl Talkers {
     fn window(&mut self, talk: Talk, times: Times, latencies: &mut Latencies) -> Result<f64> {
         let Times { settle, count } = times;
         let exchange = match talk {
-            Talk::Stream => {
-                let transferred = self.stream.window(settle, count)?;
+            Talk::Stream | Talk::Streams => {
+                let stream = if talk == Talk::Stream { &mut self.stream } else { &mut self.streams };
+                let transferred = stream.window(settle, count)?;
                 transferred.expect_whole()?;
                 self.slept += transferred.waited;
                 self.counted += transferred.time;

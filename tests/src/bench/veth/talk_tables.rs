@@ -18,9 +18,9 @@ pub fn talks(samples: &TalkSamples, latencies: &Latencies, report: &mut SuiteRep
          two processes on two CPUs would see is not measured"
     ));
     report.tables.push(Table {
-        title: "Between sockets in the pods, ns for each KiB of one TCP flow, and for each exchange (95 % interval of the median)"
+        title: "Between sockets in the pods, ns for each KiB of one TCP flow and of eight, and for each exchange (95 % interval of the median)"
             .to_owned(),
-        columns: ["way", "TCP, ns per KiB", "UDP exchange", "TCP exchange"].map(str::to_owned).into(),
+        columns: ["way", "TCP, 1 flow", "TCP, 8 flows", "UDP exchange", "TCP exchange"].map(str::to_owned).into(),
         rows: WAYS.into_iter().map(|way| row(samples, way)).collect(),
     });
     report.tables.push(Table {
@@ -45,7 +45,7 @@ pub fn talks(samples: &TalkSamples, latencies: &Latencies, report: &mut SuiteRep
 
 fn row(samples: &TalkSamples, way: Way) -> Vec<String> {
     let cell = |talk: Talk| {
-        let scale = if talk == Talk::Stream { 1024.0 } else { 1.0 };
+        let scale = if matches!(talk, Talk::Stream | Talk::Streams) { 1024.0 } else { 1.0 };
         samples.estimate((way, talk)).map_or_else(String::new, |Estimate { median, low, high, .. }| {
             format!("{:.0} ({:.0}–{:.0})", median * scale, low * scale, high * scale)
         })
@@ -80,6 +80,11 @@ fn comparisons(samples: &TalkSamples) -> Vec<Comparison> {
         ratio(Talk::Stream, Way::Direct, Way::Ipip, Some(0.95)),
         ratio(Talk::Stream, Way::Vxlan, Way::Ipip, None),
         ratio(Talk::Stream, Way::Ipip, Way::Xdp, None),
+        ratio(Talk::Streams, Way::Routing, Way::Direct, Some(1.0)),
+        ratio(Talk::Streams, Way::Conntrack, Way::Direct, None),
+        ratio(Talk::Streams, Way::HostGw, Way::Direct, None),
+        ratio(Talk::Streams, Way::Vxlan, Way::Direct, None),
+        ratio(Talk::Streams, Way::Direct, Way::Ipip, Some(0.95)),
         ratio(Talk::Udp, Way::Routing, Way::Direct, Some(1.08)),
         ratio(Talk::Udp, Way::Conntrack, Way::Direct, None),
         ratio(Talk::Udp, Way::HostGw, Way::Direct, None),
