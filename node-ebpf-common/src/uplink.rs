@@ -12,4 +12,11 @@ pub struct Uplink {
 impl Uplink {
     /// Its driver sends frames that are in more than one buffer (`NETDEV_XDP_ACT_NDO_XMIT_SG`).
     pub const SENDS_FRAGMENTS: u16 = 1;
+
+    /// Whether its driver does.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sends_fragments(&self) -> bool {
+        self.flags & Self::SENDS_FRAGMENTS != 0
+    }
 }

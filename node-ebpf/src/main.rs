@@ -10,6 +10,7 @@ mod bpf {
     pub mod act;
     pub mod frame;
     pub mod maps;
+    pub mod neighbour;
     pub mod routes;
     pub mod skb;
     pub mod trace;

@@ -21,6 +21,8 @@ pub struct Frame {
 }
 
 /// Link-layer addresses of a frame that leaves: destination, then source, as they are in the frame.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
 pub struct LinkLayer([u8; 12]);
 
 impl Frame {

@@ -5,12 +5,13 @@ use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
 };
 use node_ebpf::{ETHERNET_LENGTH, Family, Header, Outcome, V4, V6, decide, rewrite};
-use node_ebpf_common::Ending;
+use node_ebpf_common::{Ending, Uplink};
 
 use super::{
     act::Done,
     frame::Frame,
     maps::{self, MappedFamily, Maps},
+    neighbour::neighbour,
 };
 
 /// Whether outer headers come off here: set by the agent when it loads the program, and a constant to the
@@ -68,11 +69,10 @@ fn route<F: MappedFamily>(frame: &mut Frame, header: &Header<F>) -> Acted {
         };
     }
     let via = decide::transit(header, &Maps)?;
-    let device = maps::uplink(via.interface).ok_or(Outcome::Pass)?;
-    if frame.is_in_fragments() && device.flags & node_ebpf_common::Uplink::SENDS_FRAGMENTS == 0 {
+    if frame.is_in_fragments() && !maps::uplink(via.interface).is_some_and(Uplink::sends_fragments) {
         return Err(Outcome::Pass);
     }
-    let link_layer = frame.neighbour(via).ok_or(Outcome::Pass)?;
+    let link_layer = neighbour(frame, via).ok_or(Outcome::Pass)?;
     let verdict = Frame::redirect(via.interface).ok_or(Outcome::Pass)?;
     rewrite::one_hop_less(frame, header)?;
     frame.address(&link_layer)?;

@@ -1,6 +1,8 @@
 //! What an uplink's driver receives for another node, with the kernel's own neighbour table at hand: in a network
 //! namespace of the test's own, which ends with its thread.
 
+use std::{thread, time::Duration};
+
 use node_ebpf_common::{NextHop, Outcome};
 use tests::program::{
     XDP_PASS, XDP_REDIRECT,
@@ -104,5 +106,37 @@ fn the_gateway_may_be_ipv6() {
         rig.set_next_hop(DIRECT_NEXT_HOP_V6, NextHop { gateway: to_map(DIRECT_NODE), ..over_v6 });
         let run = rig.run_xdp(&v6);
         assert_eq!((run.outcome, run.verdict), (Outcome::Pass, XDP_PASS));
+    });
+}
+
+/// The program remembers the kernel's answers, for a quarter of a second at most (25 jiffies at 100 a second), and
+/// mixes up no gateways: the two here have the same place.
+#[test]
+fn a_neighbours_address_is_remembered_only_for_a_moment() {
+    beside_an_uplink(|mut rig, interface| {
+        rig.set_device(interface);
+        ip("neigh add 10.0.1.12 lladdr 02:00:00:00:00:12 dev up0 nud permanent");
+        ip("route add 10.0.2.15/32 dev up0");
+        ip("neigh add 10.0.2.15 lladdr 02:00:00:00:00:01 dev up0 nud permanent");
+        let frame = Frame::udp(IPIP_POD, DIRECT_POD, 100).bytes();
+        let sent_to = |rig: &mut Rig| -> [u8; 6] {
+            let run = rig.run_xdp(&frame);
+            assert_eq!((run.outcome, run.verdict), (Outcome::Transit, XDP_REDIRECT));
+            run.data[..6].try_into().expect("6 bytes")
+        };
+        let next_hop = rig.next_hop(DIRECT_NEXT_HOP);
+        let other = NextHop { gateway: to_map([10, 0, 2, 15]), ..next_hop };
+        for _ in 0..3 {
+            rig.set_next_hop(DIRECT_NEXT_HOP, next_hop);
+            assert_eq!(sent_to(&mut rig), DIRECT_MAC);
+            rig.set_next_hop(DIRECT_NEXT_HOP, other);
+            assert_eq!(sent_to(&mut rig), GATEWAY_MAC);
+        }
+        ip("neigh replace 10.0.2.15 lladdr 02:00:00:00:00:12 dev up0 nud permanent");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(sent_to(&mut rig), DIRECT_MAC);
+        ip("neigh del 10.0.2.15 dev up0");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(rig.run_xdp(&frame).outcome, Outcome::Pass);
     });
 }

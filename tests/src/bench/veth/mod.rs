@@ -167,9 +167,11 @@ impl Bench<'_> {
         let sites = || sites.iter().filter(|site| WAYS.contains(&site.way));
         let mut talkers = sites().map(|site| Talkers::open(site, &self.cpu)).collect::<Result<Vec<_>>>()?;
         let before = sites().map(Before::of).collect::<Result<Vec<_>>>()?;
+        let numbers = || 0..talkers.len();
         let things: Vec<_> = Talk::ALL
             .into_iter()
-            .flat_map(|talk| (0..talkers.len()).map(move |number| (number, talk)))
+            .flat_map(|talk| numbers().map(move |number| (number, talk)))
+            .filter(|(number, talk)| talk.can_go_by(talkers[*number].way))
             .collect();
         let mut latencies = Latencies::new();
         let samples = self.in_rounds("between sockets", &things, |(number, talk)| {
