@@ -13,7 +13,7 @@ pub fn markdown(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
         "# Performance\n\n\
-         Made by `{}` on {}, commit {}, and not edited: `cargo xtask bench --report` makes it again. Machine: {}, {} \
+         Made by `{}` on {}, commit {}, and not edited: `cargo xtask bench --report docs/performance.md` makes it again. Machine: {}, {} \
          CPUs, {} MiB of memory, kernel {}. Absolute times are this machine's; the ratios compare what was measured in \
          turns in the same run, with the 95 % confidence interval of their median. A ratio whose interval is too wide \
          is not told.\n",
