@@ -2,9 +2,7 @@ use super::*;
 use crate::bench::stats::Estimate;
 
 fn estimate(median: f64, width: f64) -> Estimate {
-    // Of few digits, so that they are the same when they have been written and read.
-    let bound = |share: f64| (median * share * 1000.0).round() / 1000.0;
-    Estimate { median, low: bound(1.0 - width / 2.0), high: bound(1.0 + width / 2.0), rounds: 21 }
+    Estimate { median, low: median * (1.0 - width / 2.0), high: median * (1.0 + width / 2.0), rounds: 21 }
 }
 
 fn report() -> Report {
