@@ -49,6 +49,9 @@ impl Talk {
 /// TCP flows where there are many.
 const FLOWS: usize = 8;
 
+/// So long that each of many flows has its turn, whatever else the machine does: of each of them something must arrive.
+const TURNS: Duration = Duration::from_millis(120);
+
 /// Bytes of a request, and of its answer.
 pub const PAYLOAD: usize = 64;
 
@@ -121,7 +124,10 @@ impl Talkers {
         let Times { settle, count } = times;
         let exchange = match talk {
             Talk::Stream | Talk::Streams => {
-                let stream = if talk == Talk::Stream { &mut self.stream } else { &mut self.streams };
+                let (stream, count) = match talk {
+                    Talk::Stream => (&mut self.stream, count),
+                    _ => (&mut self.streams, count.max(TURNS)),
+                };
                 let transferred = stream.window(settle, count)?;
                 transferred.expect_whole()?;
                 self.slept += transferred.waited;
