@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod config;
 mod datapath;
+mod events;
 mod host;
 mod masquerade;
 mod model;

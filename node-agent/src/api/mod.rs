@@ -23,5 +23,6 @@ pub use status::{
 pub use stream::TraceCall;
 pub use trace::{TraceEnd, TraceLine, TraceRequest, TraceRow};
 pub use types::{
-    Candidate, CounterRow, Encapsulation, Lookup, Neighbour, Request, Response, RouteKind, RouteRow,
+    Candidate, CounterRow, Encapsulation, EventList, Lookup, Neighbour, Request, Response, RouteKind,
+    RouteRow,
 };

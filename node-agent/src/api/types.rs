@@ -7,6 +7,7 @@ use super::TraceRequest;
 use crate::{
     api::{PathMtuRow, Status},
     config::ProgramLog,
+    events::Event,
     model::Prefix,
 };
 
@@ -20,6 +21,11 @@ pub enum Request {
     Routes,
     /// Every counter, zeros included.
     Counters,
+    /// The events that are remembered.
+    Events {
+        /// Only those with a higher number.
+        since: u64,
+    },
     /// What happens to packets for an address.
     Lookup {
         /// The address.
@@ -49,6 +55,8 @@ pub enum Response {
     Routes(Vec<RouteRow>),
     /// To [`Request::Counters`].
     Counters(Vec<CounterRow>),
+    /// To [`Request::Events`].
+    Events(EventList),
     /// To [`Request::Lookup`].
     Lookup(Box<Lookup>),
     /// The change has been made.
@@ -58,6 +66,16 @@ pub enum Response {
         /// What failed, and why.
         message: String,
     },
+}
+
+/// Events, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventList {
+    /// The highest number so far. Lower than one that was told before: the agent has been started anew since.
+    pub last: u64,
+    /// The events that were asked for and are still remembered.
+    pub events: Vec<Event>,
 }
 
 /// What a route does with packets: the kinds of next hops, by their names.

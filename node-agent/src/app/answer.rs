@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{
-        AttachmentRow, Candidate, CounterRow, Encapsulation, Lookup, LookupTableStatus, MapRow,
+        AttachmentRow, Candidate, CounterRow, Encapsulation, EventList, Lookup, LookupTableStatus, MapRow,
         MasqueradeStatus, Neighbour, ObjectCounts, PendingChange, PodMtu, ReconcileStatus, Request, Response,
         RouteCounts, RouteKind, RouteRow, SourceStatus, Status,
     },
@@ -33,6 +33,10 @@ impl App {
             Request::Status => Ok(Response::Status(Box::new(self.status()))),
             Request::Routes => self.look_at_host().await.map(|()| Response::Routes(self.routes())),
             Request::Counters => self.counters(),
+            Request::Events { since } => Ok(Response::Events(EventList {
+                last: self.events.last(),
+                events: self.events.since(since).cloned().collect(),
+            })),
             Request::Lookup { address } => match self.look_at_host().await {
                 Ok(()) => self.lookup(address).await.map(|lookup| Response::Lookup(Box::new(lookup))),
                 Err(error) => Err(error),

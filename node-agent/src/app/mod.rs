@@ -38,6 +38,7 @@ use crate::{
     api,
     config::{Config, XdpMode},
     datapath::BpfDatapath,
+    events::{EventKind, Events},
     host::{Host, HostChanged, HostError, HostWatch},
     masquerade::MasqueradeTable,
     model::{HostView, NextHopKey, PodMtu, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
@@ -69,7 +70,8 @@ struct App {
     passes: Passes,
     /// When a source first said what no pass has acted on yet.
     told: Option<Instant>,
-    /// Problems that have been logged and are still there.
+    events: Events,
+    /// Problems that have been told and are still there.
     known_problems: BTreeSet<String>,
     started: Instant,
     /// Whether a pass has been made with all that the sources have.
@@ -90,9 +92,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let server = api::bind(&config.socket)?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let watch = HostWatch::subscribe()?;
-    info!(
-        "agent of node {} starts: state {}, pins in {}, programs attached by {}",
+    let starts = format!(
+        "agent of node {} starts: version {}, state {}, pins in {}, programs attached by {}",
         config.node,
+        env!("CARGO_PKG_VERSION"),
         config.source_file.display(),
         config.bpffs.display(),
         datapath.method().label()
@@ -109,7 +112,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     tokio::spawn(server.run(call_sender, trace_sender));
     let reports = path_mtu::spawn();
-    App::new(config, log, datapath, Tracing::new(traces)).run(updates, changed, reports, calls).await
+    let mut app = App::new(config, log, datapath, Tracing::new(traces));
+    app.events.record(EventKind::AgentStarted, starts);
+    app.run(updates, changed, reports, calls).await
 }
 
 impl App {
@@ -129,6 +134,7 @@ impl App {
             news: News::default(),
             passes: Passes::default(),
             told: None,
+            events: Events::default(),
             known_problems: BTreeSet::new(),
             settled: false,
             started: now,
@@ -171,10 +177,14 @@ impl App {
         let now = Instant::now();
         self.news.take(&update, &self.table);
         match &update.event {
-            SourceEvent::Synced => self.due = now,
+            SourceEvent::Synced => {
+                self.due = now;
+                self.tell_of_sync(update.source);
+            }
             SourceEvent::Read(_) => {}
             SourceEvent::Failed(error) => {
-                warn!("source {}: {error}; what it said before stays in force", update.source);
+                let text = format!("source {}: {error}; what it said before stays in force", update.source);
+                self.events.record_about(EventKind::SourceFailed, update.source.to_string(), text);
             }
             SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => {
                 self.due = now + SOURCE_SETTLE;
@@ -269,15 +279,24 @@ impl App {
         found.map(ToString::to_string).chain(conflicts.iter().cloned()).chain(shortfalls).collect()
     }
 
-    /// Logs each problem once when it comes and once when it goes.
+    /// Tells of each problem once when it comes and once when it goes.
     fn log_problems(&mut self) {
         let problems = self.problems();
         for problem in problems.difference(&self.known_problems) {
-            warn!("problem: {problem}");
+            self.events.record(EventKind::ProblemFound, problem.as_str());
         }
         for problem in self.known_problems.difference(&problems) {
-            info!("no problem any more: {problem}");
+            self.events.record(EventKind::ProblemGone, problem.as_str());
         }
         self.known_problems = problems;
+    }
+
+    /// Tells that a source is in step, when it says so for the first time and when it had failed.
+    fn tell_of_sync(&mut self, source: SourceId) {
+        let was = self.table.statuses().into_iter().find(|status| status.source == source);
+        if was.is_none_or(|was| !was.synced || was.error.is_some()) {
+            let text = format!("source {source} has told all it has");
+            self.events.record_about(EventKind::SourceSynced, source.to_string(), text);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod counters;
+mod events;
 mod log_level;
 mod lookup;
 mod output;
@@ -36,6 +37,8 @@ enum Command {
     Routes(routes::Args),
     /// Show what became of packets
     Counters(counters::Args),
+    /// Show what has happened
+    Events(events::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
     /// Show packets as they pass, and what becomes of each
@@ -65,6 +68,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => status::run(args).await,
         Command::Routes(args) => routes::run(args).await,
         Command::Counters(args) => counters::run(args).await,
+        Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
         Command::Trace(args) => trace::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
