@@ -13,6 +13,7 @@ mod model;
 mod reconcile;
 mod rib;
 mod source;
+mod state_dir;
 mod trace;
 mod yaml;
 

@@ -2,6 +2,7 @@
 //! its [`Response`], as often as the client likes on one connection. A [`Request::Trace`] is the last of its
 //! connection: lines follow until the client has enough.
 
+mod brake;
 mod client;
 mod follow;
 mod server;
@@ -13,6 +14,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use brake::{BrakeStatus, HeldRoutes};
 pub use client::{AskError, ask};
 pub use follow::Trace;
 pub use server::{Call, bind};

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::RouteKind;
+use super::{BrakeStatus, RouteKind};
 use crate::{
     config::ProgramLog,
     model::{EncapsulationMode, NodeName, SourceId},
@@ -46,6 +46,8 @@ pub struct Status {
     pub routes: RouteCounts,
     /// What is wrong or refused, for people.
     pub problems: Vec<String>,
+    /// The brake on mass withdrawal, and what it holds.
+    pub brake: BrakeStatus,
     /// Whether what pods send out of the cluster gets the node's address.
     pub masquerade: MasqueradeStatus,
     /// How the datapath and the kernel's routes follow what is wanted.

@@ -31,6 +31,8 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// Lets the brake withdraw what it holds at this moment.
+    Confirm,
     /// Sets up to which level the BPF programs' messages are logged.
     ProgramLog {
         /// The level.
@@ -59,6 +61,11 @@ pub enum Response {
     Events(EventList),
     /// To [`Request::Lookup`].
     Lookup(Box<Lookup>),
+    /// To [`Request::Confirm`].
+    Confirmed {
+        /// What was held, and is withdrawn.
+        prefixes: Vec<Prefix>,
+    },
     /// The change has been made.
     Done,
     /// The request cannot be answered.

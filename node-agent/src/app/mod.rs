@@ -13,6 +13,7 @@
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
 
 mod answer;
+mod brake;
 mod log;
 mod memory;
 mod passes;
@@ -23,6 +24,7 @@ mod trace;
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
+use brake::Memory;
 pub use log::LogHandle;
 use passes::{Passes, Preparation};
 use shortcut::News;
@@ -71,6 +73,7 @@ struct App {
     /// When a source first said what no pass has acted on yet.
     told: Option<Instant>,
     events: Events,
+    memory: Memory,
     /// Problems that have been told and are still there.
     known_problems: BTreeSet<String>,
     started: Instant,
@@ -119,12 +122,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 impl App {
     fn new(config: Config, log: LogHandle, datapath: BpfDatapath, tracing: Tracing) -> Self {
+        let mut events = Events::default();
+        let (brake, memory) = Memory::recall(&config, &mut events);
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
             tracing,
             table: Table::new([SourceId::File]),
-            reconciler: Reconciler::new(datapath, host.clone()),
+            reconciler: Reconciler::new(datapath, host.clone(), brake),
             host,
             view: HostView::default(),
             path_mtus: PathMtus::default(),
@@ -134,7 +139,8 @@ impl App {
             news: News::default(),
             passes: Passes::default(),
             told: None,
-            events: Events::default(),
+            events,
+            memory,
             known_problems: BTreeSet::new(),
             settled: false,
             started: now,
@@ -184,6 +190,7 @@ impl App {
             SourceEvent::Read(_) => {}
             SourceEvent::Failed(error) => {
                 let text = format!("source {}: {error}; what it said before stays in force", update.source);
+                self.reconciler.brake.interrupt();
                 self.events.record_about(EventKind::SourceFailed, update.source.to_string(), text);
             }
             SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => {
@@ -216,6 +223,9 @@ impl App {
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
         self.expire_path_mtus(now);
+        if audit {
+            self.check_state_dir();
+        }
         match self.observe().await {
             Ok(view) => self.see(view),
             Err(error) => {
@@ -244,14 +254,17 @@ impl App {
             self.log_problems();
         }
         if self.resolved.hold {
+            // Nothing that can be used repeats nothing.
+            self.reconciler.brake.interrupt();
             return;
         }
         self.retain_path_mtus();
-        let pass = Pass { allow_delete: self.settled, audit };
+        let pass = Pass { allow_delete: self.settled, audit, healthy: self.sources_are_healthy() };
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
+        self.follow_brake();
         memory::give_back();
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
@@ -259,6 +272,10 @@ impl App {
         if let Some(retry) = self.reconciler.report().retry_after() {
             self.due = self.due.min(Instant::now() + retry);
         }
+    }
+
+    fn sources_are_healthy(&self) -> bool {
+        self.table.statuses().iter().all(|status| status.synced && status.error.is_none())
     }
 
     /// Keeps the neighbours fresh to which XDP sends past the stack.
@@ -276,7 +293,12 @@ impl App {
         let found = self.selection.problems.iter().chain(&self.resolved.problems);
         let conflicts = &self.reconciler.report().conflicts;
         let shortfalls = self.reconciler.datapath.problems();
-        found.map(ToString::to_string).chain(conflicts.iter().cloned()).chain(shortfalls).collect()
+        found
+            .map(ToString::to_string)
+            .chain(conflicts.iter().cloned())
+            .chain(shortfalls)
+            .chain(self.brake_problems())
+            .collect()
     }
 
     /// Tells of each problem once when it comes and once when it goes.

@@ -2,6 +2,7 @@
 //! ask the running agent over its socket.
 
 mod cleanup;
+mod confirm;
 mod counters;
 mod events;
 mod log_level;
@@ -43,6 +44,8 @@ enum Command {
     Lookup(lookup::Args),
     /// Show packets as they pass, and what becomes of each
     Trace(trace::Args),
+    /// Withdraw the routes that the brake holds
+    Confirm(confirm::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
 }
@@ -71,6 +74,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
         Command::Trace(args) => trace::run(args).await,
+        Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
     }
 }

@@ -1,3 +1,5 @@
+mod held;
+
 use std::time::Duration;
 
 use humantime_serde::re::humantime::format_duration;
@@ -35,6 +37,7 @@ fn show(status: &Status) -> String {
     if !status.path_mtus.is_empty() {
         sections.push(path_mtus(status));
     }
+    sections.extend(held::held(&status.brake));
     if !status.reconcile.pending.is_empty() {
         sections.push(pending(status));
     }
@@ -213,7 +216,8 @@ mod tests {
     use super::*;
     use crate::{
         api::{
-            AttachmentRow, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus, SourceStatus,
+            AttachmentRow, BrakeStatus, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus,
+            SourceStatus,
         },
         config::ProgramLog,
         model::SourceId,
@@ -253,6 +257,7 @@ mod tests {
             path_mtus: vec![],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
+            brake: BrakeStatus::default(),
             masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
                 passes: 7,
