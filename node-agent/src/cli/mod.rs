@@ -108,6 +108,10 @@ mod tests {
             ),
             ("node-agent trace --snaplen 257", "257 is not in 1..=256"),
             ("node-agent trace --drops --outcome ipip", "cannot be used with"),
+            (
+                "node-agent events --kind brake",
+                "invalid value 'brake' for '--kind <KIND>': allowed: agent-started, ",
+            ),
             ("node-agent status --output yaml", "[possible values: table, json]"),
             ("node-agent log-level programs loud", "allowed: off, error, warn, info, debug, trace"),
             ("node-agent log-level agent loud", "\"loud\" is no level; allowed: off, error, warn"),
