@@ -4,6 +4,7 @@
 
 mod brake;
 mod client;
+mod conflict;
 mod follow;
 mod server;
 mod status;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use brake::{BrakeStatus, HeldRoutes};
 pub use client::{AskError, ask};
+pub use conflict::ConflictRow;
 pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{

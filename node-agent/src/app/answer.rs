@@ -93,6 +93,7 @@ impl App {
             path_mtus: self.path_mtu_rows(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
+            conflicts: self.known.conflicts(),
             brake: self.brake_status(),
             masquerade: self.masquerade(),
             reconcile: reconcile_status(report, &self.passes),

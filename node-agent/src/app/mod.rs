@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod passes;
 mod path_mtu;
+mod problems;
 mod shortcut;
 mod trace;
 
@@ -27,6 +28,7 @@ use anyhow::Context as _;
 use brake::Memory;
 pub use log::LogHandle;
 use passes::{Passes, Preparation};
+use problems::Known;
 use shortcut::News;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -74,8 +76,7 @@ struct App {
     told: Option<Instant>,
     events: Events,
     memory: Memory,
-    /// Problems that have been told and are still there.
-    known_problems: BTreeSet<String>,
+    known: Known,
     started: Instant,
     /// Whether a pass has been made with all that the sources have.
     settled: bool,
@@ -141,7 +142,7 @@ impl App {
             told: None,
             events,
             memory,
-            known_problems: BTreeSet::new(),
+            known: Known::default(),
             settled: false,
             started: now,
             due: now + config.audit_interval,
@@ -251,7 +252,7 @@ impl App {
         self.refresh_trace();
         self.settled = self.table.ready();
         if self.settled {
-            self.log_problems();
+            self.tell_of_problems();
         }
         if self.resolved.hold {
             // Nothing that can be used repeats nothing.
@@ -285,40 +286,6 @@ impl App {
         let used = remote.filter_map(|(_, hop)| Some((hop.interface, address_of(hop.gateway)?))).collect();
         if let Err(error) = self.host.confirm_neighbours(&used).await {
             warn!("neighbours that XDP sends to are not confirmed: {error}");
-        }
-    }
-
-    /// Everything that an operator should look at.
-    fn problems(&self) -> BTreeSet<String> {
-        let found = self.selection.problems.iter().chain(&self.resolved.problems);
-        let conflicts = &self.reconciler.report().conflicts;
-        let shortfalls = self.reconciler.datapath.problems();
-        found
-            .map(ToString::to_string)
-            .chain(conflicts.iter().cloned())
-            .chain(shortfalls)
-            .chain(self.brake_problems())
-            .collect()
-    }
-
-    /// Tells of each problem once when it comes and once when it goes.
-    fn log_problems(&mut self) {
-        let problems = self.problems();
-        for problem in problems.difference(&self.known_problems) {
-            self.events.record(EventKind::ProblemFound, problem.as_str());
-        }
-        for problem in self.known_problems.difference(&problems) {
-            self.events.record(EventKind::ProblemGone, problem.as_str());
-        }
-        self.known_problems = problems;
-    }
-
-    /// Tells that a source is in step, when it says so for the first time and when it had failed.
-    fn tell_of_sync(&mut self, source: SourceId) {
-        let was = self.table.statuses().into_iter().find(|status| status.source == source);
-        if was.is_none_or(|was| !was.synced || was.error.is_some()) {
-            let text = format!("source {source} has told all it has");
-            self.events.record_about(EventKind::SourceSynced, source.to_string(), text);
         }
     }
 }

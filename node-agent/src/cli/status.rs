@@ -1,3 +1,4 @@
+mod conflicts;
 mod held;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ fn show(status: &Status) -> String {
     if !status.reconcile.pending.is_empty() {
         sections.push(pending(status));
     }
+    sections.extend(conflicts::conflicts(status));
     if !status.problems.is_empty() {
         let problems: String = status.problems.iter().map(|problem| format!("- {problem}\n")).collect();
         sections.push(format!("PROBLEMS\n{problems}"));
@@ -223,7 +225,7 @@ mod tests {
         model::SourceId,
     };
 
-    fn status() -> Status {
+    pub(super) fn status() -> Status {
         Status {
             node: "a1".parse().unwrap(),
             pid: 42,
@@ -257,6 +259,7 @@ mod tests {
             path_mtus: vec![],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
+            conflicts: vec![],
             brake: BrakeStatus::default(),
             masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
