@@ -79,7 +79,9 @@ pub enum Response {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EventList {
-    /// The highest number so far. Lower than one that was told before: the agent has been started anew since.
+    /// When the agent began to count, in milliseconds since 1970: with another value it is another agent's list.
+    pub begun: u64,
+    /// The highest number so far.
     pub last: u64,
     /// The events that were asked for and are still remembered.
     pub events: Vec<Event>,

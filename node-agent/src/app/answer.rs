@@ -34,6 +34,7 @@ impl App {
             Request::Routes => self.look_at_host().await.map(|()| Response::Routes(self.routes())),
             Request::Counters => self.counters(),
             Request::Events { since } => Ok(Response::Events(EventList {
+                begun: self.events.begun(),
                 last: self.events.last(),
                 events: self.events.since(since).cloned().collect(),
             })),
@@ -142,7 +143,7 @@ impl App {
             .collect()
     }
 
-    fn interface_name(&self, index: u32) -> String {
+    pub(super) fn interface_name(&self, index: u32) -> String {
         self.view.link_by_index(index).map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
@@ -188,6 +189,7 @@ impl App {
             rows.push(self.route_row(row, &in_kernel));
             rows.extend(losers);
         }
+        rows.extend(self.held_rows(&in_kernel));
         rows
     }
 

@@ -1,6 +1,7 @@
 //! The real agent, one on each node of a lab.
 
 mod counters;
+mod events;
 mod settings;
 mod trace;
 
@@ -18,6 +19,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use counters::{Count, Counters};
+pub use events::Follow;
 pub use settings::Settings;
 pub use trace::Trace;
 
