@@ -3,6 +3,7 @@
 //! connection: lines follow until the client has enough.
 
 mod client;
+mod explain;
 mod follow;
 mod server;
 mod status;
@@ -14,6 +15,7 @@ mod types;
 mod tests;
 
 pub use client::{AskError, ask};
+pub use explain::{Disagreement, DisagreementKind, Explained, Explanation, Row, Step, StepKind, Subject};
 pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{

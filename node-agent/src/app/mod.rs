@@ -13,6 +13,8 @@
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
 
 mod answer;
+mod explain;
+mod explain_rib;
 mod log;
 mod memory;
 mod passes;

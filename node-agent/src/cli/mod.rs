@@ -4,6 +4,8 @@
 mod cleanup;
 mod counters;
 mod events;
+mod exit;
+mod explain;
 mod log_level;
 mod lookup;
 mod output;
@@ -41,6 +43,8 @@ enum Command {
     Events(events::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
+    /// Explain the whole way of an address, pod or prefix, and where planes disagree
+    Explain(explain::Args),
     /// Show packets as they pass, and what becomes of each
     Trace(trace::Args),
     /// Set what the running agent logs
@@ -70,12 +74,16 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Counters(args) => counters::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
     }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(exit) = error.downcast_ref::<exit::Exit>() {
+        return exit.code();
+    }
     eprintln!("node-agent: {error:#}");
     ExitCode::FAILURE
 }
