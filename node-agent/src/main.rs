@@ -14,6 +14,7 @@ mod model;
 mod reconcile;
 mod rib;
 mod source;
+mod state_dir;
 mod trace;
 mod yaml;
 

@@ -268,10 +268,10 @@ fn the_last_trace_is_remembered() -> Result<(), Failure> {
         let trace = agents.get("a1")?.trace(&[])?;
         Ping::to(far)?.expect_reply(lab.pod("a1-0")?)?;
         wait::until("the packet to be remembered", Duration::from_secs(10), || {
-            let told = agents.get("a1")?.cli(&["explain", &far.to_string()])?;
+            let (_, told) = explained(agents, &far.to_string())?;
             // The reply is the last one.
             let reply = format!("from-uplink {far} to {}: decap-local", lab.pod("a1-0")?.address());
-            Ok(told.contains(&reply))
+            Ok(told.to_string().contains(&reply))
         })?;
         drop(trace);
         Ok(())

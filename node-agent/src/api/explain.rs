@@ -191,6 +191,8 @@ pub enum DisagreementKind {
     BpfRouteDiffers,
     /// The routes map has a route that nothing states.
     BpfRouteUnwanted,
+    /// The brake holds a route that nothing states.
+    BrakeHeld,
     /// The next-hop object is not as it should be.
     NextHopDiffers,
     /// The lookup table answers something else than the routes map.

@@ -36,6 +36,8 @@ pub enum Request {
         /// What is to be explained.
         subject: Subject,
     },
+    /// Lets the brake withdraw what it holds at this moment.
+    Confirm,
     /// Sets up to which level the BPF programs' messages are logged.
     ProgramLog {
         /// The level.
@@ -66,6 +68,11 @@ pub enum Response {
     Lookup(Box<Lookup>),
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Confirm`].
+    Confirmed {
+        /// What was held, and is withdrawn.
+        prefixes: Vec<Prefix>,
+    },
     /// The change has been made.
     Done,
     /// The request cannot be answered.

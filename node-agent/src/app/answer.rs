@@ -44,6 +44,7 @@ impl App {
             Request::Explain { subject } => {
                 self.explain(subject).await.map(|explanation| Response::Explanation(Box::new(explanation)))
             }
+            Request::Confirm => self.confirm(),
             Request::ProgramLog { level } => self.set_program_log(level),
             Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
             Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
@@ -95,6 +96,8 @@ impl App {
             path_mtus: self.path_mtu_rows(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
+            conflicts: self.known.conflicts(),
+            brake: self.brake_status(),
             masquerade: self.masquerade(),
             reconcile: reconcile_status(report, &self.passes),
             program_log: self.reconciler.datapath.log(),

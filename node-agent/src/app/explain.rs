@@ -94,7 +94,9 @@ impl App {
             route: found.route,
             next_hop: found.next_hop,
         });
-        Ok(BpfFacts { trie, lookup_table, lookup_table_asked: asked, endpoint })
+        let hold = self.reconciler.brake.hold();
+        let held = hold.is_some_and(|hold| hold.prefixes().any(|prefix| prefix.covers(&target)));
+        Ok(BpfFacts { trie, held, lookup_table, lookup_table_asked: asked, endpoint })
     }
 
     /// The programs at the interface of the way, and at the uplinks if it leads to this node itself.

@@ -2,6 +2,7 @@
 //! ask the running agent over its socket.
 
 mod cleanup;
+mod confirm;
 mod counters;
 mod events;
 mod exit;
@@ -47,6 +48,8 @@ enum Command {
     Explain(explain::Args),
     /// Show packets as they pass, and what becomes of each
     Trace(trace::Args),
+    /// Withdraw the routes that the brake holds
+    Confirm(confirm::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
 }
@@ -76,6 +79,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Lookup(args) => lookup::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
+        Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
     }
 }
@@ -112,6 +116,10 @@ mod tests {
             ),
             ("node-agent trace --snaplen 257", "257 is not in 1..=256"),
             ("node-agent trace --drops --outcome ipip", "cannot be used with"),
+            (
+                "node-agent events --kind brake",
+                "invalid value 'brake' for '--kind <KIND>': allowed: agent-started, ",
+            ),
             ("node-agent status --output yaml", "[possible values: table, json]"),
             ("node-agent log-level programs loud", "allowed: off, error, warn, info, debug, trace"),
             ("node-agent log-level agent loud", "\"loud\" is no level; allowed: off, error, warn"),

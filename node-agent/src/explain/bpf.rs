@@ -149,8 +149,18 @@ fn differences(wanted: &NextHop, found: &NextHop) -> Vec<String> {
 }
 
 fn unwanted(told: &mut Telling, facts: &Facts, answer: &TrieAnswer) {
+    if facts.bpf.held {
+        return told.disagree(
+            DisagreementKind::BrakeHeld,
+            format!(
+                "no source states {} any more, but the brake holds it: too many routes would go at once",
+                answer.prefix
+            ),
+            "if the withdrawal is meant: node-agent confirm; if not, put the source right",
+        );
+    }
     let remedy = if facts.settled {
-        "it goes with the next pass unless the brake holds it (`node-agent status`); if it stays, look into the agent's log"
+        "it goes with the next pass; if it stays, look into the agent's log"
     } else {
         "nothing is removed before every source is synced: wait, or look why one is not"
     };

@@ -109,6 +109,8 @@ pub struct WantedWay {
 pub struct BpfFacts {
     /// The longest match in the routes map.
     pub trie: Option<TrieAnswer>,
+    /// Whether the brake holds the target's route.
+    pub held: bool,
     /// What is wrong if the lookup table answers something else.
     pub lookup_table: Option<String>,
     /// Whether the lookup table was asked: it knows IPv4 addresses only.

@@ -28,9 +28,8 @@ pub(super) fn step(target: Prefix, facts: &Facts) -> Step {
         Some(Err(error)) => told.row("answer", error.clone()),
         None => {}
     }
-    match &kernel.answer {
-        Some(answer) => compare(&mut told, target, facts, answer.as_ref()),
-        None => {}
+    if let Some(answer) = &kernel.answer {
+        compare(&mut told, target, facts, answer.as_ref());
     }
     if !kernel.forwarding && facts.wanted.is_some() {
         let sysctl =

@@ -285,7 +285,14 @@ fn each_disagreement_of_maps_and_programs_has_its_name() {
             (Kind::ProgramDiffers, |facts| facts.hooks[1].running = Some(49)),
         ],
     );
-    check("192.0.2.1/32", none, &[(Kind::BpfRouteUnwanted, |facts| facts.bpf.trie = remote().bpf.trie)]);
+    check(
+        "192.0.2.1/32",
+        none,
+        &[
+            (Kind::BpfRouteUnwanted, |facts| facts.bpf.trie = remote().bpf.trie),
+            (Kind::BrakeHeld, |facts| (facts.bpf.trie, facts.bpf.held) = (remote().bpf.trie, true)),
+        ],
+    );
     check(
         "10.244.1.10/32",
         local,

@@ -1,5 +1,6 @@
 //! The nouns of the agent: plain types without I/O, shared by every other module.
 
+mod brake;
 mod cluster;
 mod family;
 mod host;
@@ -13,6 +14,7 @@ mod pod_mtu;
 mod prefix;
 mod wanted;
 
+pub use brake::BrakeSettings;
 pub use cluster::{
     Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceId,
     SourceUpdate,

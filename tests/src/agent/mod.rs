@@ -183,6 +183,12 @@ impl Agent {
         Ok(problems.iter().map(text).collect())
     }
 
+    /// The agent's state directory, unless the settings name another one.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        settings::state_dir(&self.node)
+    }
+
     /// `node-agent counters`.
     ///
     /// # Errors
@@ -200,7 +206,8 @@ impl Agent {
         if dry_run {
             command.arg("--dry-run");
         }
-        command::output(command.arg("--bpffs").arg(self.node.bpffs()))
+        command.arg("--bpffs").arg(self.node.bpffs());
+        command::output(command.arg("--state-dir").arg(settings::state_dir(&self.node)))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
