@@ -42,6 +42,9 @@ impl App {
                 Ok(()) => self.lookup(address).await.map(|lookup| Response::Lookup(Box::new(lookup))),
                 Err(error) => Err(error),
             },
+            Request::Explain { subject } => {
+                self.explain(subject).await.map(|explanation| Response::Explanation(Box::new(explanation)))
+            }
             Request::Confirm => self.confirm(),
             Request::ProgramLog { level } => self.set_program_log(level),
             Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
@@ -50,13 +53,13 @@ impl App {
         answered.unwrap_or_else(|message| Response::Error { message })
     }
 
-    async fn look_at_host(&mut self) -> Result<(), String> {
+    pub(super) async fn look_at_host(&mut self) -> Result<(), String> {
         let view = self.host.observe().await.map_err(|error| error.to_string())?;
         self.see(view);
         Ok(())
     }
 
-    fn counters(&mut self) -> Result<Response, String> {
+    pub(super) fn counters(&mut self) -> Result<Response, String> {
         let counters = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
         let counter = |hook, outcome| {
             let index = usize::try_from(counter_index(hook, outcome)).unwrap_or(usize::MAX);
@@ -72,7 +75,7 @@ impl App {
         Ok(Response::Done)
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let own = self.selection.own.as_ref();
         let addresses = own.map(|own| own.node.addresses.clone()).unwrap_or_default();
         let report = self.reconciler.report();
@@ -113,7 +116,7 @@ impl App {
         }
     }
 
-    fn sources(&self) -> Vec<SourceStatus> {
+    pub(super) fn sources(&self) -> Vec<SourceStatus> {
         let place = self.config.source_file.display().to_string();
         let status = |status: rib::SourceStatus| SourceStatus {
             source: status.source,

@@ -14,6 +14,8 @@
 
 mod answer;
 mod brake;
+mod explain;
+mod explain_rib;
 mod log;
 mod memory;
 mod network;
