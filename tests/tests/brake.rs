@@ -136,10 +136,14 @@ fn invariant_2_a_mass_withdrawal_is_held_and_confirmed() -> Result<(), Failure> 
         ensure!(held["prefixes"].as_array().is_some_and(|prefixes| prefixes.len() == 10), "{held}");
         ensure!(held["release-in-seconds"].as_u64().is_some_and(|left| left > 3_000), "{held}");
         let shown = a1.cli(&["status"])?;
-        for part in ["HELD\n100 of ", " are stated by no source since ", "`node-agent confirm`"] {
+        for part in ["HELD\n100 of ", " have been withdrawn since ", "`node-agent confirm`"] {
             ensure!(shown.contains(part), "{part}:\n{shown}");
         }
         ensure!(a1.problems()?.iter().any(|problem| problem.contains("the brake holds routes")), "{shown}");
+        let routes = a1.json(&["routes"])?;
+        let routes = routes.as_array().context("the routes are no list")?;
+        let held_rows = routes.iter().filter(|row| row["next-hop"] == "held" && row["in-bpf"] == true);
+        ensure!(held_rows.count() == 100, "{routes:#?}");
         // What is new is made all the same.
         left.node_mut("a1")?.pod_prefixes.push("10.244.77.0/24".parse().context("a prefix")?);
         left.node_mut("other-1")?.pod_prefixes.push("10.246.1.0/24".parse().context("a prefix")?);

@@ -5,6 +5,7 @@
 mod brake;
 mod client;
 mod conflict;
+mod explain;
 mod follow;
 mod server;
 mod status;
@@ -18,6 +19,7 @@ mod tests;
 pub use brake::{BrakeStatus, HeldRoutes};
 pub use client::{AskError, ask};
 pub use conflict::ConflictRow;
+pub use explain::{Disagreement, DisagreementKind, Explained, Explanation, Row, Step, StepKind, Subject};
 pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{

@@ -1,18 +1,23 @@
 //! The brake on mass withdrawal, as people and the next agent see it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
+use node_ebpf_common::NextHopKind;
 use tokio::time::Instant;
 
 use super::App;
 use crate::{
-    api::{BrakeStatus, HeldRoutes, Response},
+    api::{BrakeStatus, HeldRoutes, Response, RouteKind, RouteRow},
     config::Config,
     events::{EventKind, Events},
-    model::BrakeSettings,
+    model::{BrakeSettings, Prefix},
     reconcile::{Brake, BrakeNote, Hold, Release, SavedHold},
+    rib::address_of,
     state_dir::{self, Document, StateDirError, Store},
 };
+
+/// What a route that is held has for its state.
+const HELD: &str = "held by the brake: it is withdrawn";
 
 impl Document for SavedHold {
     const NAME: &'static str = "brake";
@@ -108,11 +113,37 @@ impl App {
         BrakeStatus { share, at_least, release_after_seconds: release_after.as_secs(), held }
     }
 
+    /// The routes that are held, as they are in place. Nobody knows any more whose they are.
+    pub(super) fn held_rows(&self, in_kernel: &BTreeSet<Prefix>) -> Vec<RouteRow> {
+        let observed = self.reconciler.observed();
+        let row = |prefix: Prefix| {
+            let route = observed.and_then(|observed| observed.routes.get(&prefix));
+            let hop = route.and_then(|route| observed?.next_hops.get(&route.next_hop));
+            let kind = hop.and_then(|hop| RouteKind::of(NextHopKind::from_u32(hop.kind)?));
+            RouteRow {
+                prefix,
+                next_hop: "held".to_owned(),
+                kind,
+                gateway: hop.and_then(|hop| address_of(hop.gateway)),
+                interface: hop.map(|hop| self.interface_name(hop.interface)),
+                tunnel_destination: hop
+                    .filter(|_| kind == Some(RouteKind::Ipip))
+                    .and_then(|hop| address_of(hop.tunnel_destination)),
+                mtu: hop.map(|hop| hop.mtu),
+                origin: "in place before".to_owned(),
+                in_bpf: route.is_some(),
+                in_kernel: in_kernel.contains(&prefix),
+                state: HELD.to_owned(),
+            }
+        };
+        self.reconciler.brake.hold().map(|hold| hold.prefixes().map(row).collect()).unwrap_or_default()
+    }
+
     /// What an operator should look at. Without numbers: it is one problem as long as anything is held.
     pub(super) fn brake_problems(&self) -> impl Iterator<Item = String> {
         let held = self.reconciler.brake.hold().map(|_| {
-            "the brake holds routes that no source states any more: `node-agent confirm` withdraws them (details \
-             under HELD)"
+            "the brake holds routes that were withdrawn all at once: `node-agent confirm` lets them go (details under \
+             HELD)"
                 .to_owned()
         });
         held.into_iter().chain(self.memory.problem.clone())
@@ -140,7 +171,9 @@ fn told(note: &BrakeNote, settings: &BrakeSettings) -> (EventKind, String) {
                 Release::Sank => format!(
                     "{released} held routes are withdrawn: others came back, and so few are no mass withdrawal"
                 ),
-                Release::CameBack if *released == 0 => "all held routes have come back".to_owned(),
+                Release::CameBack if *released == 0 => {
+                    "no route is held any more: all have come back, or lead nowhere by now".to_owned()
+                }
                 Release::CameBack => {
                     format!(
                         "all held routes have come back; {released} others are withdrawn, no mass withdrawal"
@@ -176,6 +209,9 @@ mod tests {
             assert!(text.contains(part) && text.ends_with("; 2 others are still held"), "{text}");
         }
         let all = BrakeNote::Released { released: 0, held: 0, how: Release::CameBack };
-        assert_eq!(told(&all, &settings).1, "all held routes have come back");
+        assert_eq!(
+            told(&all, &settings).1,
+            "no route is held any more: all have come back, or lead nowhere by now"
+        );
     }
 }

@@ -14,8 +14,11 @@
 
 mod answer;
 mod brake;
+mod explain;
+mod explain_rib;
 mod log;
 mod memory;
+mod network;
 mod passes;
 mod path_mtu;
 mod problems;
@@ -27,6 +30,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Context as _;
 use brake::Memory;
 pub use log::LogHandle;
+use network::Uplinks;
 use passes::{Passes, Preparation};
 use problems::Known;
 use shortcut::News;
@@ -77,6 +81,7 @@ struct App {
     events: Events,
     memory: Memory,
     known: Known,
+    uplinks: Uplinks,
     started: Instant,
     /// Whether a pass has been made with all that the sources have.
     settled: bool,
@@ -143,6 +148,7 @@ impl App {
             events,
             memory,
             known: Known::default(),
+            uplinks: Uplinks::default(),
             settled: false,
             started: now,
             due: now + config.audit_interval,
@@ -250,6 +256,7 @@ impl App {
         self.resolved = resolve(&self.selection, &self.view, &settings);
         preparation.resolved();
         self.refresh_trace();
+        self.follow_uplinks();
         self.settled = self.table.ready();
         if self.settled {
             self.tell_of_problems();
@@ -266,6 +273,7 @@ impl App {
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.follow_brake();
+        self.tell_of_pass();
         memory::give_back();
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;

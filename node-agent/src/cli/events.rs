@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 /// Shows what has happened, one event a line. In JSON it is a list, and with `--follow` one document a line.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let mut since = args.since;
+    let (mut since, mut begun) = (args.since, None);
     loop {
         let mut list = match list(&args.query, since).await {
             Ok(list) => list,
@@ -42,6 +42,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             }
             Err(error) => return Err(error.into()),
         };
+        if begun.replace(list.begun).is_some_and(|before| before != list.begun) {
+            // An agent that was started anew counts from 1 again.
+            since = 0;
+            continue;
+        }
         list.events.retain(|event| args.kind.is_empty() || args.kind.contains(&event.kind));
         let shown = match args.query.output {
             Output::Json if !args.follow => serde_json::to_string_pretty(&list.events)? + "\n",
@@ -50,8 +55,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         if !print_while_read(&shown)? || !args.follow {
             return Ok(());
         }
-        // An agent that was started anew counts from 1 again.
-        since = if list.last < since { 0 } else { list.last };
+        since = list.last;
         tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -5,6 +5,8 @@ mod cleanup;
 mod confirm;
 mod counters;
 mod events;
+mod exit;
+mod explain;
 mod log_level;
 mod lookup;
 mod output;
@@ -42,6 +44,8 @@ enum Command {
     Events(events::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
+    /// Explain the whole way of an address, pod or prefix, and where planes disagree
+    Explain(explain::Args),
     /// Show packets as they pass, and what becomes of each
     Trace(trace::Args),
     /// Withdraw the routes that the brake holds
@@ -73,6 +77,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Counters(args) => counters::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
         Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
@@ -80,6 +85,9 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(exit) = error.downcast_ref::<exit::Exit>() {
+        return exit.code();
+    }
     eprintln!("node-agent: {error:#}");
     ExitCode::FAILURE
 }

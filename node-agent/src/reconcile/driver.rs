@@ -1,6 +1,7 @@
 //! One pass: plan against what is observed, hold back what the brake holds, make the changes, remember what failed.
 
 mod hold_back;
+mod notes;
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +11,7 @@ use std::{
 use tracing::{debug, info, warn};
 
 use self::hold_back::Plans;
+pub use self::notes::PassNotes;
 use super::{
     AttachmentState, Brake, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut,
 };
@@ -113,20 +115,26 @@ pub struct Reconciler<D> {
     observed: Option<ObservedDatapath>,
     search_from: u32,
     report: Report,
+    notes: PassNotes,
 }
 
 impl<D: Datapath> Reconciler<D> {
     /// Starts with whatever is in place.
     pub fn new(datapath: D, host: Host, brake: Brake) -> Self {
         let masquerade = Masquerade::new(Nft::system());
-        let report = Report::default();
-        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report }
+        let (report, notes) = Default::default();
+        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report, notes }
     }
 
     /// What the passes so far came to.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// What people should know of the last pass; nothing if that was asked for already.
+    pub fn take_notes(&mut self) -> PassNotes {
+        std::mem::take(&mut self.notes)
     }
 
     /// The datapath as last observed, with the changes made since.
@@ -163,6 +171,9 @@ impl<D: Datapath> Reconciler<D> {
             host: plan_host_changes(wanted, view, pass, &mut outcome),
         };
         self.hold_back(&mut plans, wanted, view, pass);
+        if let Some(observed) = &self.observed {
+            self.notes = PassNotes::of(&plans.maps, &wanted.datapath, observed);
+        }
         self.make(&plans.maps, &mut outcome);
         let datapath_done = Instant::now();
         self.report.datapath_done = Some(datapath_done);

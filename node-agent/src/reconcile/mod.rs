@@ -10,5 +10,5 @@ pub use brake::{Brake, BrakeNote, Hold, Release, SavedHold};
 pub use datapath_plan::{
     AttachmentPoint, AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan as plan_datapath,
 };
-pub use driver::{Pass, Reconciler, Report};
+pub use driver::{Pass, PassNotes, Reconciler, Report};
 pub use host_plan::plan as plan_host;

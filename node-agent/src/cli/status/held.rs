@@ -18,7 +18,7 @@ pub(super) fn held(brake: &BrakeStatus) -> Option<String> {
     };
     Some(format!(
         "HELD\n\
-         {routes} of {in_place} routes ({share} %) are stated by no source since {since}, and stay (limit: {} %).\n\
+         {routes} of {in_place} routes ({share} %) have been withdrawn since {since}, and stay (limit: {} %).\n\
          They are {}{more}.\n\
          The first go {release}, or at once by `node-agent confirm`.\n",
         brake.share,
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(
             held(&brake).unwrap(),
             "HELD\n\
-             12 of 30 routes (40 %) are stated by no source since 1970-01-01T00:00:07Z, and stay (limit: 30 %).\n\
+             12 of 30 routes (40 %) have been withdrawn since 1970-01-01T00:00:07Z, and stay (limit: 30 %).\n\
              They are 10.244.11.0/24, 10.244.12.0/24 and 10 more.\n\
              The first go in 4m 12s, if the sources repeat it till then, or at once by `node-agent confirm`.\n"
         );
