@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod datapath;
 mod events;
+mod fault;
 mod host;
 mod masquerade;
 mod model;

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut};
 use crate::{
     datapath::Datapath,
+    fault::{self, Point},
     host::Host,
     masquerade::{Masquerade, MasqueradeTable, Nft},
     model::{HostChange, HostView, Wanted},
@@ -149,12 +150,15 @@ impl<D: Datapath> Reconciler<D> {
         let started = Instant::now();
         let mut outcome = Outcome::default();
         self.datapath_pass(wanted, pass, &mut outcome);
+        fault::point(Point::DatapathDone);
         let datapath_done = Instant::now();
         self.report.datapath_done = Some(datapath_done);
         self.host_pass(wanted, view, pass, &mut outcome).await;
         outcome.work.host = datapath_done.elapsed();
+        fault::point(Point::HostDone);
         self.masquerade_pass(masquerade, pass, &mut outcome).await;
         self.conclude(outcome, started);
+        fault::point(Point::PassDone);
     }
 
     /// Makes the changes that one changed object comes to, as a pass of its own. Tells whether it could: if not, the
@@ -209,6 +213,7 @@ impl<D: Datapath> Reconciler<D> {
                 debug!("{first} waits for what it relies on");
                 continue;
             }
+            fault::point(point_before(first));
             let begun = Instant::now();
             let results =
                 if together > 1 { self.datapath.set_routes(now) } else { vec![self.datapath.apply(first)] };
@@ -297,6 +302,22 @@ impl<D: Datapath> Reconciler<D> {
             report.last_change = Some(Instant::now());
             info!("{} changes in {:.1?}", report.work.changes(), report.work.total);
         }
+    }
+}
+
+/// The point at which a test may end the agent before a change.
+fn point_before(change: &MapChange) -> Point {
+    match change {
+        MapChange::SetSettings(_) => Point::Settings,
+        MapChange::SetNextHop { .. } => Point::NextHop,
+        MapChange::SetEndpoint { .. } => Point::Endpoint,
+        MapChange::SetRoute { .. } => Point::Route,
+        MapChange::Attach(_) => Point::Attach,
+        MapChange::Detach(_) => Point::Detach,
+        MapChange::DeleteEndpoint { .. } => Point::EndpointGone,
+        MapChange::DeleteRoute { .. } => Point::RouteGone,
+        MapChange::FreeNextHop { .. } => Point::NextHopFreed,
+        MapChange::RemoveLayout { .. } => Point::LayoutGone,
     }
 }
 
