@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod datapath;
 mod events;
+mod explain;
 mod fault;
 mod host;
 mod masquerade;
@@ -14,6 +15,7 @@ mod model;
 mod reconcile;
 mod rib;
 mod source;
+mod state_dir;
 mod trace;
 mod yaml;
 

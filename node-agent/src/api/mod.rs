@@ -2,7 +2,10 @@
 //! its [`Response`], as often as the client likes on one connection. A [`Request::Trace`] is the last of its
 //! connection: lines follow until the client has enough.
 
+mod brake;
 mod client;
+mod conflict;
+mod explain;
 mod follow;
 mod server;
 mod status;
@@ -13,7 +16,10 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use brake::{BrakeStatus, HeldRoutes};
 pub use client::{AskError, ask};
+pub use conflict::ConflictRow;
+pub use explain::{Disagreement, DisagreementKind, Explained, Explanation, Row, Step, StepKind, Subject};
 pub use follow::Trace;
 pub use server::{Call, bind};
 pub use status::{

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::RouteKind;
+use super::{BrakeStatus, ConflictRow, RouteKind};
 use crate::{
     config::ProgramLog,
     model::{EncapsulationMode, NodeName, SourceId},
@@ -44,8 +44,12 @@ pub struct Status {
     pub path_mtus: Vec<PathMtuRow>,
     /// Routes in use, by kind.
     pub routes: RouteCounts,
-    /// What is wrong or refused, for people.
+    /// What is wrong or refused, for people, conflicts included.
     pub problems: Vec<String>,
+    /// Objects that claim the same address or prefix.
+    pub conflicts: Vec<ConflictRow>,
+    /// The brake on mass withdrawal, and what it holds.
+    pub brake: BrakeStatus,
     /// Whether what pods send out of the cluster gets the node's address.
     pub masquerade: MasqueradeStatus,
     /// How the datapath and the kernel's routes follow what is wanted.

@@ -3,7 +3,7 @@ use std::{fmt, net::IpAddr};
 use node_ebpf_common::{Counter, Hook, NextHopKind, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::TraceRequest;
+use super::{Explanation, Subject, TraceRequest};
 use crate::{
     api::{PathMtuRow, Status},
     config::ProgramLog,
@@ -31,6 +31,13 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// The whole way of an address, pod or prefix, with every disagreement between planes.
+    Explain {
+        /// What is to be explained.
+        subject: Subject,
+    },
+    /// Lets the brake withdraw what it holds at this moment.
+    Confirm,
     /// Sets up to which level the BPF programs' messages are logged.
     ProgramLog {
         /// The level.
@@ -59,6 +66,13 @@ pub enum Response {
     Events(EventList),
     /// To [`Request::Lookup`].
     Lookup(Box<Lookup>),
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
+    /// To [`Request::Confirm`].
+    Confirmed {
+        /// What was held, and is withdrawn.
+        prefixes: Vec<Prefix>,
+    },
     /// The change has been made.
     Done,
     /// The request cannot be answered.
@@ -72,7 +86,9 @@ pub enum Response {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EventList {
-    /// The highest number so far. Lower than one that was told before: the agent has been started anew since.
+    /// When the agent began to count, in milliseconds since 1970: with another value it is another agent's list.
+    pub begun: u64,
+    /// The highest number so far.
     pub last: u64,
     /// The events that were asked for and are still remembered.
     pub events: Vec<Event>,

@@ -34,6 +34,7 @@ impl App {
             Request::Routes => self.look_at_host().await.map(|()| Response::Routes(self.routes())),
             Request::Counters => self.counters(),
             Request::Events { since } => Ok(Response::Events(EventList {
+                begun: self.events.begun(),
                 last: self.events.last(),
                 events: self.events.since(since).cloned().collect(),
             })),
@@ -41,6 +42,10 @@ impl App {
                 Ok(()) => self.lookup(address).await.map(|lookup| Response::Lookup(Box::new(lookup))),
                 Err(error) => Err(error),
             },
+            Request::Explain { subject } => {
+                self.explain(subject).await.map(|explanation| Response::Explanation(Box::new(explanation)))
+            }
+            Request::Confirm => self.confirm(),
             Request::ProgramLog { level } => self.set_program_log(level),
             Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
             Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
@@ -48,13 +53,13 @@ impl App {
         answered.unwrap_or_else(|message| Response::Error { message })
     }
 
-    async fn look_at_host(&mut self) -> Result<(), String> {
+    pub(super) async fn look_at_host(&mut self) -> Result<(), String> {
         let view = self.host.observe().await.map_err(|error| error.to_string())?;
         self.see(view);
         Ok(())
     }
 
-    fn counters(&mut self) -> Result<Response, String> {
+    pub(super) fn counters(&mut self) -> Result<Response, String> {
         let counters = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
         let counter = |hook, outcome| {
             let index = usize::try_from(counter_index(hook, outcome)).unwrap_or(usize::MAX);
@@ -70,7 +75,7 @@ impl App {
         Ok(Response::Done)
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let own = self.selection.own.as_ref();
         let addresses = own.map(|own| own.node.addresses.clone()).unwrap_or_default();
         let report = self.reconciler.report();
@@ -92,6 +97,8 @@ impl App {
             path_mtus: self.path_mtu_rows(),
             routes: self.route_counts(),
             problems: self.problems().into_iter().collect(),
+            conflicts: self.known.conflicts(),
+            brake: self.brake_status(),
             masquerade: self.masquerade(),
             reconcile: reconcile_status(report, &self.passes),
             program_log: self.reconciler.datapath.log(),
@@ -109,7 +116,7 @@ impl App {
         }
     }
 
-    fn sources(&self) -> Vec<SourceStatus> {
+    pub(super) fn sources(&self) -> Vec<SourceStatus> {
         let place = self.config.source_file.display().to_string();
         let status = |status: rib::SourceStatus| SourceStatus {
             source: status.source,
@@ -139,7 +146,7 @@ impl App {
             .collect()
     }
 
-    fn interface_name(&self, index: u32) -> String {
+    pub(super) fn interface_name(&self, index: u32) -> String {
         self.view.link_by_index(index).map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
@@ -185,6 +192,7 @@ impl App {
             rows.push(self.route_row(row, &in_kernel));
             rows.extend(losers);
         }
+        rows.extend(self.held_rows(&in_kernel));
         rows
     }
 

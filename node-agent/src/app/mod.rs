@@ -13,18 +13,26 @@
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
 
 mod answer;
+mod brake;
+mod explain;
+mod explain_rib;
 mod log;
 mod memory;
+mod network;
 mod passes;
 mod path_mtu;
+mod problems;
 mod shortcut;
 mod trace;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
+use brake::Memory;
 pub use log::LogHandle;
+use network::Uplinks;
 use passes::{Passes, Preparation};
+use problems::Known;
 use shortcut::News;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -71,8 +79,9 @@ struct App {
     /// When a source first said what no pass has acted on yet.
     told: Option<Instant>,
     events: Events,
-    /// Problems that have been told and are still there.
-    known_problems: BTreeSet<String>,
+    memory: Memory,
+    known: Known,
+    uplinks: Uplinks,
     started: Instant,
     /// Whether a pass has been made with all that the sources have.
     settled: bool,
@@ -119,12 +128,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 impl App {
     fn new(config: Config, log: LogHandle, datapath: BpfDatapath, tracing: Tracing) -> Self {
+        let mut events = Events::default();
+        let (brake, memory) = Memory::recall(&config, &mut events);
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
             tracing,
             table: Table::new([SourceId::File]),
-            reconciler: Reconciler::new(datapath, host.clone()),
+            reconciler: Reconciler::new(datapath, host.clone(), brake),
             host,
             view: HostView::default(),
             path_mtus: PathMtus::default(),
@@ -134,8 +145,10 @@ impl App {
             news: News::default(),
             passes: Passes::default(),
             told: None,
-            events: Events::default(),
-            known_problems: BTreeSet::new(),
+            events,
+            memory,
+            known: Known::default(),
+            uplinks: Uplinks::default(),
             settled: false,
             started: now,
             due: now + config.audit_interval,
@@ -184,6 +197,7 @@ impl App {
             SourceEvent::Read(_) => {}
             SourceEvent::Failed(error) => {
                 let text = format!("source {}: {error}; what it said before stays in force", update.source);
+                self.reconciler.brake.interrupt();
                 self.events.record_about(EventKind::SourceFailed, update.source.to_string(), text);
             }
             SourceEvent::Upsert(_) | SourceEvent::Withdraw(_) => {
@@ -216,6 +230,9 @@ impl App {
         self.audit = if audit { now + self.config.audit_interval } else { self.audit };
         self.due = self.audit;
         self.expire_path_mtus(now);
+        if audit {
+            self.check_state_dir();
+        }
         match self.observe().await {
             Ok(view) => self.see(view),
             Err(error) => {
@@ -239,19 +256,24 @@ impl App {
         self.resolved = resolve(&self.selection, &self.view, &settings);
         preparation.resolved();
         self.refresh_trace();
+        self.follow_uplinks();
         self.settled = self.table.ready();
         if self.settled {
-            self.log_problems();
+            self.tell_of_problems();
         }
         if self.resolved.hold {
+            // Nothing that can be used repeats nothing.
+            self.reconciler.brake.interrupt();
             return;
         }
         self.retain_path_mtus();
-        let pass = Pass { allow_delete: self.settled, audit };
+        let pass = Pass { allow_delete: self.settled, audit, healthy: self.sources_are_healthy() };
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
         self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
+        self.follow_brake();
+        self.tell_of_pass();
         memory::give_back();
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
@@ -261,6 +283,10 @@ impl App {
         }
     }
 
+    fn sources_are_healthy(&self) -> bool {
+        self.table.statuses().iter().all(|status| status.synced && status.error.is_none())
+    }
+
     /// Keeps the neighbours fresh to which XDP sends past the stack.
     async fn confirm_neighbours(&self) {
         let next_hops = &self.resolved.wanted.datapath.next_hops;
@@ -268,35 +294,6 @@ impl App {
         let used = remote.filter_map(|(_, hop)| Some((hop.interface, address_of(hop.gateway)?))).collect();
         if let Err(error) = self.host.confirm_neighbours(&used).await {
             warn!("neighbours that XDP sends to are not confirmed: {error}");
-        }
-    }
-
-    /// Everything that an operator should look at.
-    fn problems(&self) -> BTreeSet<String> {
-        let found = self.selection.problems.iter().chain(&self.resolved.problems);
-        let conflicts = &self.reconciler.report().conflicts;
-        let shortfalls = self.reconciler.datapath.problems();
-        found.map(ToString::to_string).chain(conflicts.iter().cloned()).chain(shortfalls).collect()
-    }
-
-    /// Tells of each problem once when it comes and once when it goes.
-    fn log_problems(&mut self) {
-        let problems = self.problems();
-        for problem in problems.difference(&self.known_problems) {
-            self.events.record(EventKind::ProblemFound, problem.as_str());
-        }
-        for problem in self.known_problems.difference(&problems) {
-            self.events.record(EventKind::ProblemGone, problem.as_str());
-        }
-        self.known_problems = problems;
-    }
-
-    /// Tells that a source is in step, when it says so for the first time and when it had failed.
-    fn tell_of_sync(&mut self, source: SourceId) {
-        let was = self.table.statuses().into_iter().find(|status| status.source == source);
-        if was.is_none_or(|was| !was.synced || was.error.is_some()) {
-            let text = format!("source {source} has told all it has");
-            self.events.record_about(EventKind::SourceSynced, source.to_string(), text);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Clients that trace, in the agent's loop: while there are any, the programs in place are those that
 //! trace what they want; when the last has gone, they are replaced by programs that cannot.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
 
 use node_ebpf_common::TraceFilter;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +20,9 @@ use crate::{
 
 /// Most clients at the same time.
 const MOST_CLIENTS: usize = 8;
+
+/// Packets that are remembered for `explain`, without their bytes.
+const REMEMBERED: usize = 256;
 
 /// Batches of events that wait for the loop.
 const BATCHES: usize = 4;
@@ -39,6 +45,8 @@ pub(super) struct Tracing {
     calls: mpsc::Receiver<TraceCall>,
     events: (mpsc::Sender<TraceBatch>, mpsc::Receiver<TraceBatch>),
     gone: (mpsc::Sender<u64>, mpsc::Receiver<u64>),
+    /// The last packets that any client got, newest first.
+    remembered: VecDeque<TraceRow>,
 }
 
 struct Client {
@@ -61,12 +69,18 @@ impl Tracing {
             calls,
             events: mpsc::channel(BATCHES),
             gone: mpsc::channel(MOST_CLIENTS),
+            remembered: VecDeque::new(),
         }
     }
 
     /// How many clients there are.
     pub(super) fn clients(&self) -> usize {
         self.clients.len()
+    }
+
+    /// The last packets that any client got, newest first.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = &TraceRow> {
+        self.remembered.iter()
     }
 
     /// The next input. It may be dropped while it waits.
@@ -215,7 +229,7 @@ impl App {
     fn hand_out(&mut self, batch: &TraceBatch) {
         let Some(programs) = self.reconciler.datapath.trace() else { return };
         let Self { tracing, selection, resolved, .. } = self;
-        let Tracing { clients, names, .. } = tracing;
+        let Tracing { clients, names, remembered, .. } = tracing;
         let way = |address: IpAddr| {
             let route = rib::lookup(selection, resolved, address).route?;
             Some(Way { prefix: route.prefix, next_hop: route.next_hop, gateway: route.gateway })
@@ -227,6 +241,10 @@ impl App {
                     let row = row.get_or_insert_with(|| explain(event, names, way));
                     client.give(row, &programs);
                 }
+            }
+            if let Some(row) = row {
+                remembered.truncate(REMEMBERED - 1);
+                remembered.push_front(TraceRow { packet: String::new(), ..row });
             }
         }
     }

@@ -4,12 +4,13 @@ use anyhow::bail;
 
 use crate::{
     api::{Request, ask},
-    config::{Config, DEFAULT_BPFFS, DEFAULT_SOCKET},
+    config::{Config, DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR},
     datapath::{detach_leftover, leftovers, remove_leftover},
     host::Host,
     masquerade::{Nft, TABLE},
     model::WantedHost,
     reconcile::plan_host,
+    state_dir,
 };
 
 /// Arguments of `node-agent cleanup`.
@@ -21,8 +22,11 @@ pub(super) struct Args {
     /// Unix socket of the agent, to see that it does not run any more
     #[arg(long, value_name = "PATH", env = "PODROUTE_SOCKET", default_value = DEFAULT_SOCKET)]
     pub(super) socket: PathBuf,
-    /// Take both from the agent's configuration
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["bpffs", "socket"])]
+    /// The agent's state directory
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_STATE_DIR)]
+    pub(super) state_dir: PathBuf,
+    /// Take these from the agent's configuration
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bpffs", "socket", "state_dir"])]
     pub(super) config: Option<PathBuf>,
     /// Only list what would be removed
     #[arg(long)]
@@ -32,9 +36,9 @@ pub(super) struct Args {
 /// Removes everything of Podroute from this node: only what carries our marks (pin paths, filter name and
 /// priority, route protocol, address label, name of the nftables table). Sysctls stay as they are: others may rely on them.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let (bpffs, socket) = match &args.config {
-        Some(config) => Config::load(config).map(|config| (config.bpffs, config.socket))?,
-        None => (args.bpffs, args.socket),
+    let (bpffs, socket, state_dir) = match &args.config {
+        Some(config) => Config::load(config).map(|config| (config.bpffs, config.socket, config.state_dir))?,
+        None => (args.bpffs, args.socket, args.state_dir),
     };
     if !args.dry_run && ask(&socket, &Request::Status).await.is_ok() {
         bail!(
@@ -44,6 +48,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let mut removal = Removal { dry_run: args.dry_run, done: 0, failed: 0 };
     remove_all(&bpffs, &mut removal).await?;
+    for path in state_dir::leftovers(&state_dir)? {
+        removal.step(&format!("remove {}", path.display()), || state_dir::remove_leftover(&path));
+    }
     removal.conclude()
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{AskError, EventList, Request, Response, ask},
-    events::Event,
+    events::{Event, EventKind},
 };
 
 /// How often the agent is asked for what is new.
@@ -23,15 +23,18 @@ pub(super) struct Args {
     /// Only events with a higher number
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     since: u64,
+    /// Only events of this kind; may be given more than once
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<EventKind>,
     #[command(flatten)]
     query: Query,
 }
 
 /// Shows what has happened, one event a line. In JSON it is a list, and with `--follow` one document a line.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let mut since = args.since;
+    let (mut since, mut begun) = (args.since, None);
     loop {
-        let list = match list(&args.query, since).await {
+        let mut list = match list(&args.query, since).await {
             Ok(list) => list,
             Err(AskError::NoSocket(_) | AskError::NotRunning(_)) if args.follow => {
                 tokio::time::sleep(INTERVAL).await;
@@ -39,6 +42,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             }
             Err(error) => return Err(error.into()),
         };
+        if begun.replace(list.begun).is_some_and(|before| before != list.begun) {
+            // An agent that was started anew counts from 1 again.
+            since = 0;
+            continue;
+        }
+        list.events.retain(|event| args.kind.is_empty() || args.kind.contains(&event.kind));
         let shown = match args.query.output {
             Output::Json if !args.follow => serde_json::to_string_pretty(&list.events)? + "\n",
             output => show(&list.events, output)?,
@@ -46,8 +55,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         if !print_while_read(&shown)? || !args.follow {
             return Ok(());
         }
-        // An agent that was started anew counts from 1 again.
-        since = if list.last < since { 0 } else { list.last };
+        since = list.last;
         tokio::time::sleep(INTERVAL).await;
     }
 }
@@ -82,7 +90,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::events::EventKind;
 
     fn event(number: u64, text: &str, times: u64) -> Event {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);

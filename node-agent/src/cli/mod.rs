@@ -2,8 +2,11 @@
 //! ask the running agent over its socket.
 
 mod cleanup;
+mod confirm;
 mod counters;
 mod events;
+mod exit;
+mod explain;
 mod log_level;
 mod lookup;
 mod output;
@@ -41,8 +44,12 @@ enum Command {
     Events(events::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
+    /// Explain the whole way of an address, pod or prefix, and where planes disagree
+    Explain(explain::Args),
     /// Show packets as they pass, and what becomes of each
     Trace(trace::Args),
+    /// Withdraw the routes that the brake holds
+    Confirm(confirm::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
 }
@@ -70,12 +77,17 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Counters(args) => counters::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
+        Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
     }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(exit) = error.downcast_ref::<exit::Exit>() {
+        return exit.code();
+    }
     eprintln!("node-agent: {error:#}");
     ExitCode::FAILURE
 }
@@ -104,6 +116,10 @@ mod tests {
             ),
             ("node-agent trace --snaplen 257", "257 is not in 1..=256"),
             ("node-agent trace --drops --outcome ipip", "cannot be used with"),
+            (
+                "node-agent events --kind brake",
+                "invalid value 'brake' for '--kind <KIND>': allowed: agent-started, ",
+            ),
             ("node-agent status --output yaml", "[possible values: table, json]"),
             ("node-agent log-level programs loud", "allowed: off, error, warn, info, debug, trace"),
             ("node-agent log-level agent loud", "\"loud\" is no level; allowed: off, error, warn"),

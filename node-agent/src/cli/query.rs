@@ -38,6 +38,16 @@ impl Query {
         take: impl FnOnce(Response) -> Option<T>,
         table: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
+        self.tell(request, take, table).await.map(drop)
+    }
+
+    /// The same, and returns what it has shown.
+    pub(super) async fn tell<T: Serialize>(
+        &self,
+        request: &Request,
+        take: impl FnOnce(Response) -> Option<T>,
+        table: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<T> {
         let response = ask(&self.socket, request).await?;
         let answer = take(response).ok_or_else(|| AskError::Unknown {
             socket: self.socket.clone(),
@@ -47,6 +57,7 @@ impl Query {
             Output::Table => table(&answer),
             Output::Json => serde_json::to_string_pretty(&answer)? + "\n",
         };
-        Ok(output::print(&text)?)
+        output::print(&text)?;
+        Ok(answer)
     }
 }

@@ -1,3 +1,6 @@
+mod conflicts;
+mod held;
+
 use std::time::Duration;
 
 use humantime_serde::re::humantime::format_duration;
@@ -35,9 +38,11 @@ fn show(status: &Status) -> String {
     if !status.path_mtus.is_empty() {
         sections.push(path_mtus(status));
     }
+    sections.extend(held::held(&status.brake));
     if !status.reconcile.pending.is_empty() {
         sections.push(pending(status));
     }
+    sections.extend(conflicts::conflicts(status));
     if !status.problems.is_empty() {
         let problems: String = status.problems.iter().map(|problem| format!("- {problem}\n")).collect();
         sections.push(format!("PROBLEMS\n{problems}"));
@@ -213,13 +218,14 @@ mod tests {
     use super::*;
     use crate::{
         api::{
-            AttachmentRow, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus, SourceStatus,
+            AttachmentRow, BrakeStatus, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus,
+            SourceStatus,
         },
         config::ProgramLog,
         model::SourceId,
     };
 
-    fn status() -> Status {
+    pub(super) fn status() -> Status {
         Status {
             node: "a1".parse().unwrap(),
             pid: 42,
@@ -253,6 +259,8 @@ mod tests {
             path_mtus: vec![],
             routes: RouteCounts { local: 2, direct: 1, ipip: 1, host: 2, unassigned: 1 },
             problems: vec![],
+            conflicts: vec![],
+            brake: BrakeStatus::default(),
             masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
                 passes: 7,

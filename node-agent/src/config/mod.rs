@@ -1,6 +1,7 @@
 //! The agent's own configuration: a YAML file, read in two steps. `raw` is what may be written, `valid`
 //! is what it means.
 
+mod brake;
 mod level;
 mod log_filter;
 mod raw;
@@ -21,7 +22,7 @@ pub use log_filter::{LogFilterError, log_filter};
 pub use valid::ConfigDefect;
 
 use crate::{
-    model::{NodeName, PodMtu},
+    model::{BrakeSettings, NodeName, PodMtu},
     yaml::{self, Findings, ReadError},
 };
 
@@ -30,6 +31,9 @@ pub const DEFAULT_SOCKET: &str = "/run/podroute/agent.sock";
 
 /// Where the BPF file system is usually mounted.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
+
+/// Where the agent remembers what must outlive it, unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/podroute";
 
 /// The agent's configuration, complete and valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,10 @@ pub struct Config {
     pub masquerade: bool,
     /// How often everything in place is compared with what should be.
     pub audit_interval: Duration,
+    /// When a withdrawal of routes is too large to be believed at once.
+    pub brake: BrakeSettings,
+    /// Where the agent remembers what must outlive it.
+    pub state_dir: PathBuf,
     /// The agent's own log: a filter that [`log_filter`] accepts.
     pub log: String,
     /// Up to which level the BPF programs' messages are logged.

@@ -17,6 +17,8 @@ pub(super) struct RawConfig {
     pub(super) pod_mtu: Option<Located<String>>,
     pub(super) masquerade: Option<Located<String>>,
     pub(super) audit_interval: Option<Located<String>>,
+    pub(super) brake: Option<Located<RawBrake>>,
+    pub(super) state_dir: Option<Located<String>>,
     pub(super) log: Option<Located<String>>,
     pub(super) program_log: Option<Located<String>>,
 }
@@ -26,4 +28,13 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawSource {
     pub(super) file: Option<Located<String>>,
+}
+
+/// When a withdrawal of routes is too large to be believed at once.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawBrake {
+    pub(super) share: Option<Located<String>>,
+    pub(super) at_least: Option<Located<String>>,
+    pub(super) release_after: Option<Located<String>>,
 }

@@ -28,6 +28,8 @@ fn everything_but_node_and_source_has_a_default() {
             pod_mtu: PodMtu::Auto,
             masquerade: false,
             audit_interval: Duration::from_secs(10),
+            brake: BrakeSettings { share: 30, at_least: 20, release_after: Duration::from_secs(300) },
+            state_dir: PathBuf::from("/var/lib/podroute"),
             log: "info".to_owned(),
             program_log: ProgramLog::Off,
         }
@@ -38,7 +40,7 @@ fn everything_but_node_and_source_has_a_default() {
 fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
         socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
-        audit-interval: 2m 500ms\n\
+        audit-interval: 2m 500ms\nbrake: {share: 100, at-least: 7, release-after: 1h}\nstate-dir: /srv/state\n\
         log: warn,node_agent::host=debug\nprogram-log: trace\n";
     assert_eq!(
         accepted(text),
@@ -54,6 +56,8 @@ fn every_field_is_read() {
             pod_mtu: PodMtu::Fixed(1400),
             masquerade: true,
             audit_interval: Duration::from_millis(120_500),
+            brake: BrakeSettings { share: 100, at_least: 7, release_after: Duration::from_secs(3_600) },
+            state_dir: PathBuf::from("/srv/state"),
             log: "warn,node_agent::host=debug".to_owned(),
             program_log: ProgramLog::Trace,
         }
@@ -61,6 +65,8 @@ fn every_field_is_read() {
     assert_eq!(accepted(&format!("{REQUIRED}source-check: off\n")).source_check, SourceCheck::Off);
     assert_eq!(accepted(&format!("{REQUIRED}pod-mtu: keep\n")).pod_mtu, PodMtu::Keep);
     assert_eq!(accepted(&format!("{REQUIRED}attach: tcx\n")).attach, AttachMethod::Tcx);
+    let seven = accepted(&format!("{REQUIRED}brake: {{at-least: 7}}\n")).brake;
+    assert_eq!(seven, BrakeSettings { at_least: 7, ..BrakeSettings::default() });
     // A field without a value is a field that is not there.
     assert_eq!(accepted(&format!("{REQUIRED}uplinks:\nlog:\n")), accepted(REQUIRED));
 }
@@ -82,7 +88,7 @@ fn a_bad_document_is_refused() {
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
             "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
-             source-check, pod-mtu, masquerade, audit-interval, log, program-log",
+             source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, log, program-log",
         ),
         (
             "source:\n  file: a.yaml\n  value: 1\n",
@@ -178,6 +184,16 @@ fn a_bad_choice_or_interval_is_refused() {
     for (line, message) in cases {
         assert_eq!(refused(&format!("{REQUIRED}{line}\n")), message);
     }
+    let brake = |line: &str| refused(&format!("{REQUIRED}brake: {{{line}}}\n"));
+    for share in ["0", "101", "30%", "-1"] {
+        let message = "per cent from 1 to 100, where 100 turns the brake off";
+        assert!(brake(&format!("share: {share}")).contains(message), "{share}");
+    }
+    assert_eq!(
+        brake("at-least: 0, release-after: 0s"),
+        "agent.yaml:4:19: brake.at-least: \"0\" cannot be used; allowed: a number of routes from 1 to 1000000\n\
+         agent.yaml:4:37: brake.release-after: \"0s\" cannot be used; allowed: 1s to 24h, for example 30s, 5m or 1h"
+    );
     for interval in ["99ms", "3601s", "-1s", "''"] {
         assert!(
             refused(&format!("{REQUIRED}audit-interval: {interval}\n")).contains("100ms to 1h"),

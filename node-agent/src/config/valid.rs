@@ -4,7 +4,9 @@ use humantime_serde::re::humantime;
 use node_ebpf_common::SourceCheck;
 
 use super::{
-    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, LogFilterError, ProgramLog, UnknownLevel, XdpMode,
+    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFilterError, ProgramLog,
+    UnknownLevel, XdpMode,
+    brake::check_brake,
     log_filter,
     raw::{RawConfig, RawSource},
 };
@@ -47,6 +49,14 @@ pub enum ConfigDefect {
     Interval {
         /// The text.
         value: String,
+    },
+    /// A number or a time that cannot be used.
+    #[error("{value:?} cannot be used; allowed: {allowed}")]
+    Value {
+        /// The text.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
     },
     /// The agent's log filter.
     #[error(transparent)]
@@ -95,6 +105,8 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     let pod_mtu = check_pod_mtu(raw.pod_mtu, findings);
     let masquerade = check_choice(raw.masquerade, "masquerade", SWITCH, findings);
     let audit_interval = check_interval(raw.audit_interval, findings);
+    let brake = check_brake(raw.brake, findings);
+    let state_dir = check_path(raw.state_dir, "state-dir", DEFAULT_STATE_DIR, folder_rule, findings);
     let log = raw.log.map_or_else(
         || Some("info".to_owned()),
         |log| findings.check(log.place, "log", log_filter(&log.value)).map(|_| log.value),
@@ -114,6 +126,8 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         pod_mtu: pod_mtu?,
         masquerade: masquerade?,
         audit_interval: audit_interval?,
+        brake: brake?,
+        state_dir: state_dir?,
         log: log?,
         program_log: program_log?,
     })

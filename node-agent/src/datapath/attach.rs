@@ -179,7 +179,7 @@ fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, at: &Attachment) -> Re
 
 /// Number of the program behind a pinned link, if it really runs at this interface: an interface of the
 /// same number may have come after the one that the link was for.
-fn running_program(pins: &Pins, hook: Hook, index: u32, interface: &str) -> Option<u32> {
+pub(super) fn running_program(pins: &Pins, hook: Hook, index: u32, interface: &str) -> Option<u32> {
     if hook == Hook::Xdp {
         return xdp::running_program(pins, index);
     }

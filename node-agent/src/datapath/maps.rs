@@ -68,12 +68,22 @@ impl<'e> Maps<'e> {
             IpAddr::V6(address) => self.longest_match(address)?,
         };
         let Some(route) = found else { return Ok(None) };
-        let index = route.next_hop;
-        let next_hop = self
-            .next_hops()?
-            .get(&index, 0)
-            .map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;
+        let next_hop = self.next_hop(route.next_hop)?;
         Ok(Some((route, next_hop)))
+    }
+
+    /// A next-hop object.
+    pub(super) fn next_hop(&mut self, index: u32) -> Result<NextHop, DatapathError> {
+        self.next_hops()?.get(&index, 0).map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))
+    }
+
+    /// The endpoint behind an interface.
+    pub(super) fn endpoint(&mut self, interface: u32) -> Result<Option<Endpoint>, DatapathError> {
+        match self.endpoints_map()?.get(&interface, 0) {
+            Ok(endpoint) => Ok(Some(endpoint)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(failed(map_name::ENDPOINTS, format!("read interface {interface}"))(error)),
+        }
     }
 
     /// Writes a route.

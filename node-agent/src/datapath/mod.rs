@@ -7,6 +7,7 @@ mod attach;
 mod batch;
 mod clsact;
 mod error;
+mod inspect;
 mod kernel;
 mod logs;
 mod lookup_table;
@@ -26,6 +27,7 @@ use std::{
 
 pub use attach::Method;
 pub use error::DatapathError;
+pub use inspect::ProgramAt;
 use lookup_table::LookupTable;
 use maps::Maps;
 use node_ebpf_common::{Counter, Hook, LookupUsage, NextHop, Route, TraceFilter};

@@ -78,10 +78,19 @@ impl Maps<'_> {
         address: A,
     ) -> Result<Option<Route>, DatapathError> {
         let whole: IpAddr = address.into();
-        match self.trie::<A>()?.get(&key(address, IpNet::from(whole).max_prefix_len()), 0) {
+        self.match_of_length(address, IpNet::from(whole).max_prefix_len())
+    }
+
+    /// The route of the longest prefix around an address that is not longer than this.
+    pub(super) fn match_of_length<A: RouteAddress>(
+        &mut self,
+        address: A,
+        length: u8,
+    ) -> Result<Option<Route>, DatapathError> {
+        match self.trie::<A>()?.get(&key(address, length), 0) {
             Ok(route) => Ok(Some(route)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(failed(A::MAP, format!("look up {whole}"))(error)),
+            Err(error) => Err(failed(A::MAP, format!("look up {}/{length}", address.into()))(error)),
         }
     }
 

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,19 @@ impl EventKind {
     }
 }
 
+/// Why a string names no kind of events.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("allowed: {}", EventKind::ALL.map(EventKind::label).join(", "))]
+pub struct UnknownKind;
+
+impl FromStr for EventKind {
+    type Err = UnknownKind;
+
+    fn from_str(label: &str) -> Result<Self, UnknownKind> {
+        Self::ALL.into_iter().find(|kind| kind.label() == label).ok_or(UnknownKind)
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.label())
@@ -115,6 +128,7 @@ mod tests {
     fn kinds_have_one_name_each() {
         for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+            assert_eq!(kind.label().parse(), Ok(kind));
         }
         assert_eq!(EventKind::ALL.map(EventKind::label).into_iter().collect::<BTreeSet<_>>().len(), 14);
     }

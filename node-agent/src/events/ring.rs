@@ -34,13 +34,28 @@ pub struct Event {
 
 /// The events that are remembered, the newest last. What happens again takes no more room: it is counted up, and comes
 /// to the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Events {
+    /// When the list was begun, in milliseconds since 1970.
+    begun: u64,
     events: VecDeque<Event>,
     last: u64,
 }
 
+impl Default for Events {
+    /// An empty list, begun now.
+    fn default() -> Self {
+        Self { begun: millis(SystemTime::now()), events: VecDeque::new(), last: 0 }
+    }
+}
+
 impl Events {
+    /// Tells this list from that of an agent before or after: when it was begun, in milliseconds since 1970.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// Records an event, and logs it.
     pub fn record(&mut self, kind: EventKind, text: impl Into<String>) {
         self.add(kind, None, text.into(), SystemTime::now());
@@ -94,11 +109,14 @@ fn log(kind: EventKind, text: &str, times: u64) {
     }
 }
 
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Nobody needs it finer, and it is shorter to read.
 fn to_millis(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis(time))
 }
 
 #[cfg(test)]

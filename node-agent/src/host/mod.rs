@@ -8,6 +8,7 @@ mod address_message;
 mod apply;
 mod error;
 mod exchange;
+mod inspect;
 mod link_message;
 mod mtu;
 mod namespaces;
@@ -22,6 +23,7 @@ mod sysctl;
 mod watch;
 
 pub use error::HostError;
+pub use neighbour::Neighbour;
 pub use path_mtu::PathMtuWatch;
 pub use watch::{HostChanged, HostWatch};
 

@@ -1,7 +1,9 @@
+use std::borrow::Cow;
+
 use ipnet::IpNet;
 
 use crate::{
-    model::NodeName,
+    model::{NodeName, Prefix},
     rib::{Role, Selection},
 };
 
@@ -26,6 +28,18 @@ impl MasqueradeTable {
             local_pods: aggregate(local.map(|(prefix, _)| prefix.net())),
             cluster: aggregate(selection.routes.keys().map(|prefix| prefix.net())),
         }
+    }
+}
+
+impl MasqueradeTable {
+    /// The same with more prefixes of the cluster: those to which routes are held although nobody states them any more.
+    #[must_use]
+    pub fn with(&self, held: &[Prefix]) -> Cow<'_, Self> {
+        if held.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let nets = self.cluster.iter().copied().chain(held.iter().map(Prefix::net));
+        Cow::Owned(Self { local_pods: self.local_pods.clone(), cluster: aggregate(nets) })
     }
 }
 

@@ -1,10 +1,12 @@
 //! The nouns of the agent: plain types without I/O, shared by every other module.
 
+mod brake;
 mod cluster;
 mod family;
 mod host;
 mod host_change;
 mod interface;
+mod kernel_answer;
 mod name;
 mod neighbour;
 mod path_mtu;
@@ -12,6 +14,7 @@ mod pod_mtu;
 mod prefix;
 mod wanted;
 
+pub use brake::BrakeSettings;
 pub use cluster::{
     Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceId,
     SourceUpdate,
@@ -20,6 +23,7 @@ pub use family::AddressFamily;
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
 pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, Setting};
 pub use interface::{InterfaceNameError, check_interface_name};
+pub use kernel_answer::{KernelAnswer, LinkState};
 pub use name::{NameError, NodeName, PodName};
 pub use neighbour::PlaceholderNeighbour;
 pub use path_mtu::TooBigReport;

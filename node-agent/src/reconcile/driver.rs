@@ -1,4 +1,8 @@
-//! One pass: plan against what is observed, make the changes, remember what failed.
+//! One pass: plan against what is observed, hold back what the brake holds, make the changes, remember what failed.
+
+mod hold_back;
+mod notes;
+mod points;
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +11,11 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut};
+use self::hold_back::Plans;
+pub use self::notes::PassNotes;
+use super::{
+    AttachmentState, Brake, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut,
+};
 use crate::{
     datapath::Datapath,
     fault::{self, Point},
@@ -94,30 +102,41 @@ pub struct Pass {
     pub allow_delete: bool,
     /// Whether the datapath is read back first, instead of trusting what was written (invariant 4).
     pub audit: bool,
+    /// Whether every source could be read the last time: what is missing in one that failed is not repeated by it.
+    pub healthy: bool,
 }
 
 /// Owns the datapath and keeps it, and the kernel's tables, as wanted.
 pub struct Reconciler<D> {
     /// The datapath.
     pub datapath: D,
+    /// The brake on mass withdrawal.
+    pub brake: Brake,
     host: Host,
     masquerade: Masquerade,
     observed: Option<ObservedDatapath>,
     search_from: u32,
     report: Report,
+    notes: PassNotes,
 }
 
 impl<D: Datapath> Reconciler<D> {
     /// Starts with whatever is in place.
-    pub fn new(datapath: D, host: Host) -> Self {
+    pub fn new(datapath: D, host: Host, brake: Brake) -> Self {
         let masquerade = Masquerade::new(Nft::system());
-        Self { datapath, host, masquerade, observed: None, search_from: 1, report: Report::default() }
+        let (report, notes) = Default::default();
+        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report, notes }
     }
 
     /// What the passes so far came to.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// What people should know of the last pass; nothing if that was asked for already.
+    pub fn take_notes(&mut self) -> PassNotes {
+        std::mem::take(&mut self.notes)
     }
 
     /// The datapath as last observed, with the changes made since.
@@ -149,14 +168,24 @@ impl<D: Datapath> Reconciler<D> {
     ) {
         let started = Instant::now();
         let mut outcome = Outcome::default();
-        self.datapath_pass(wanted, pass, &mut outcome);
+        let mut plans = Plans {
+            maps: self.plan_datapath(wanted, pass, &mut outcome),
+            host: plan_host_changes(wanted, view, pass, &mut outcome),
+        };
+        self.hold_back(&mut plans, wanted, view, pass);
+        if let Some(observed) = &self.observed {
+            self.notes = PassNotes::of(&plans.maps, &wanted.datapath, observed);
+        }
+        self.make(&plans.maps, &mut outcome);
         fault::point(Point::DatapathDone);
         let datapath_done = Instant::now();
         self.report.datapath_done = Some(datapath_done);
-        self.host_pass(wanted, view, pass, &mut outcome).await;
+        self.make_host(&plans.host, &mut outcome).await;
         outcome.work.host = datapath_done.elapsed();
         fault::point(Point::HostDone);
-        self.masquerade_pass(masquerade, pass, &mut outcome).await;
+        let held = self.brake.hold().map(|hold| hold.prefixes().collect::<Vec<_>>());
+        let masquerade = masquerade.map(|table| table.with(held.as_deref().unwrap_or_default()));
+        self.masquerade_pass(masquerade.as_deref(), pass, &mut outcome).await;
         self.conclude(outcome, started);
         fault::point(Point::PassDone);
     }
@@ -169,6 +198,9 @@ impl<D: Datapath> Reconciler<D> {
             return false;
         };
         let Some(steps) = shortcut::steps(amendment, observed, view) else { return false };
+        if !self.brake.admits(amendment, observed.routes.len(), started) {
+            return false;
+        }
         let mut outcome =
             Outcome { conflicts: std::mem::take(&mut self.report.conflicts), ..Outcome::default() };
         outcome.work.plan = started.elapsed();
@@ -182,21 +214,25 @@ impl<D: Datapath> Reconciler<D> {
         complete
     }
 
-    fn datapath_pass(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) {
+    /// The changes to maps and hooks; none if it is not known what is there.
+    fn plan_datapath(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) -> Vec<MapChange> {
         let started = Instant::now();
         if pass.audit || self.observed.is_none() {
             match self.datapath.observe() {
                 Ok(observed) => self.observed = Some(observed),
-                Err(error) => return outcome.failed("read back the datapath".to_owned(), error.to_string()),
+                Err(error) => {
+                    outcome.failed("read back the datapath".to_owned(), error.to_string());
+                    return Vec::new();
+                }
             }
         }
-        let Some(observed) = &mut self.observed else { return };
+        let Some(observed) = &mut self.observed else { return Vec::new() };
         let options = PlanOptions { allow_delete: pass.allow_delete, search_from: self.search_from };
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
         outcome.work.plan = started.elapsed();
-        self.make(&plan.changes, outcome);
+        plan.changes
     }
 
     /// Makes changes to maps and hooks, in their order.
@@ -213,7 +249,7 @@ impl<D: Datapath> Reconciler<D> {
                 debug!("{first} waits for what it relies on");
                 continue;
             }
-            fault::point(point_before(first));
+            fault::point(points::before(first));
             let begun = Instant::now();
             let results =
                 if together > 1 { self.datapath.set_routes(now) } else { vec![self.datapath.apply(first)] };
@@ -242,14 +278,6 @@ impl<D: Datapath> Reconciler<D> {
             // What is there after a failure shows when it is read back.
             self.observed = None;
         }
-    }
-
-    async fn host_pass(&mut self, wanted: &Wanted, view: &HostView, pass: Pass, outcome: &mut Outcome) {
-        let plan = plan_host(&wanted.host, view);
-        outcome.conflicts.extend(plan.conflicts.iter().map(ToString::to_string));
-        let changes: Vec<_> =
-            plan.changes.into_iter().filter(|change| pass.allow_delete || !change.is_removal()).collect();
-        self.make_host(&changes, outcome).await;
     }
 
     /// Makes changes to the kernel's own tables, in their order.
@@ -305,20 +333,11 @@ impl<D: Datapath> Reconciler<D> {
     }
 }
 
-/// The point at which a test may end the agent before a change.
-fn point_before(change: &MapChange) -> Point {
-    match change {
-        MapChange::SetSettings(_) => Point::Settings,
-        MapChange::SetNextHop { .. } => Point::NextHop,
-        MapChange::SetEndpoint { .. } => Point::Endpoint,
-        MapChange::SetRoute { .. } => Point::Route,
-        MapChange::Attach(_) => Point::Attach,
-        MapChange::Detach(_) => Point::Detach,
-        MapChange::DeleteEndpoint { .. } => Point::EndpointGone,
-        MapChange::DeleteRoute { .. } => Point::RouteGone,
-        MapChange::FreeNextHop { .. } => Point::NextHopFreed,
-        MapChange::RemoveLayout { .. } => Point::LayoutGone,
-    }
+/// The changes to the kernel's own tables.
+fn plan_host_changes(wanted: &Wanted, view: &HostView, pass: Pass, outcome: &mut Outcome) -> Vec<HostChange> {
+    let plan = plan_host(&wanted.host, view);
+    outcome.conflicts.extend(plan.conflicts.iter().map(ToString::to_string));
+    plan.changes.into_iter().filter(|change| pass.allow_delete || !change.is_removal()).collect()
 }
 
 /// How many of the first changes write routes and can be made together.

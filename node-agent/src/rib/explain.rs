@@ -74,10 +74,15 @@ pub fn rows(selection: &Selection, resolved: &Resolved) -> Vec<RouteRow> {
 /// The route that a packet to this address takes, by longest match.
 #[must_use]
 pub fn lookup(selection: &Selection, resolved: &Resolved, address: IpAddr) -> Lookup {
+    lookup_prefix(selection, resolved, Prefix::host(address))
+}
+
+/// The same for a prefix: the longest match that contains all of it.
+#[must_use]
+pub fn lookup_prefix(selection: &Selection, resolved: &Resolved, target: Prefix) -> Lookup {
+    let address = target.address();
     let mut found = Lookup { address, route: None, passed_over: Vec::new(), unused: Vec::new() };
-    let host = Prefix::host(address);
-    let around = (0..=host.len()).rev().filter_map(|length| ipnet::IpNet::new(address, length).ok());
-    for prefix in around.map(Prefix::containing) {
+    for prefix in around(target) {
         let Some(candidate) = selection.routes.get(&prefix) else {
             found.unused.extend(losers(selection, &prefix));
             continue;
@@ -90,6 +95,27 @@ pub fn lookup(selection: &Selection, resolved: &Resolved, address: IpAddr) -> Lo
         found.passed_over.push(row);
     }
     found
+}
+
+/// The prefix itself and all that contain it, longest first.
+fn around(target: Prefix) -> impl Iterator<Item = Prefix> {
+    let lengths = (0..=target.len()).rev();
+    lengths.filter_map(move |length| ipnet::IpNet::new(target.address(), length).ok()).map(Prefix::containing)
+}
+
+/// Selected prefixes that contain this one and are shorter, longest first.
+#[must_use]
+pub fn rows_around(selection: &Selection, resolved: &Resolved, target: Prefix) -> Vec<RouteRow> {
+    let selected = |prefix: Prefix| Some((prefix, selection.routes.get(&prefix)?));
+    let rows = around(target).skip(1).filter_map(selected);
+    rows.map(|(prefix, candidate)| row(selection, resolved, prefix, candidate)).collect()
+}
+
+/// Selected prefixes inside of this one, in order.
+#[must_use]
+pub fn rows_inside(selection: &Selection, resolved: &Resolved, target: Prefix) -> Vec<RouteRow> {
+    let inside = selection.routes.range(target.inside()).filter(|(prefix, _)| **prefix != target);
+    inside.map(|(prefix, candidate)| row(selection, resolved, *prefix, candidate)).collect()
 }
 
 fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &Candidate) -> RouteRow {
@@ -125,12 +151,13 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
 }
 
 fn losers(selection: &Selection, prefix: &Prefix) -> Vec<LoserRow> {
-    let row = |Loser { candidate, reason }: &Loser| LoserRow {
-        candidate: candidate.to_string(),
-        reason: reason.clone(),
-        origin: candidate.origin.clone(),
-    };
-    selection.losers.get(prefix).into_iter().flatten().map(row).collect()
+    selection.losers.get(prefix).into_iter().flatten().map(LoserRow::from).collect()
+}
+
+impl From<&Loser> for LoserRow {
+    fn from(Loser { candidate, reason }: &Loser) -> Self {
+        Self { candidate: candidate.to_string(), reason: reason.clone(), origin: candidate.origin.clone() }
+    }
 }
 
 #[cfg(test)]

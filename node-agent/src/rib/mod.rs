@@ -9,6 +9,7 @@
 
 mod address;
 mod amend;
+mod conflict;
 mod explain;
 mod path_mtu;
 mod problem;
@@ -20,10 +21,11 @@ pub use address::{address_of, to_map};
 pub use amend::{Amendment, amendment};
 #[cfg(test)]
 pub(crate) use amend::{GoneRoute, NewRoute};
-pub use explain::{Lookup, LoserRow, RouteRow, lookup, rows};
+pub use conflict::{Claimant, Conflict, ConflictKind};
+pub use explain::{Lookup, LoserRow, RouteRow, lookup, lookup_prefix, rows, rows_around, rows_inside};
 pub use path_mtu::{LearnedMtu, PathMtus};
 pub use problem::{Problem, ProblemKind};
-pub use resolve::{ResolveSettings, Resolved, resolve};
+pub use resolve::{Path, ResolveSettings, Resolved, resolve};
 pub use select::{Candidate, Loser, OwnNode, Role, Selection, Target, select};
 pub use table::{SourceStatus, Table};
 

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Conflict;
+
 /// What sort of problem it is: for metrics and for machines that read the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,12 +55,19 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// What is wrong, with which objects and where these stand, and what follows from it.
     pub text: String,
+    /// Who is in each other's way, if that is what is wrong.
+    pub conflict: Option<Box<Conflict>>,
 }
 
 impl Problem {
     /// A problem of this kind.
     pub fn new(kind: ProblemKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), conflict: None }
+    }
+
+    /// The problem that a conflict is.
+    pub fn of(conflict: Conflict, text: impl Into<String>) -> Self {
+        Self { kind: conflict.kind.problem(), text: text.into(), conflict: Some(Box::new(conflict)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The real agent, one on each node of a lab.
 
 mod counters;
+mod events;
 mod settings;
 mod trace;
 
@@ -19,6 +20,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use counters::{Count, Counters};
+pub use events::Follow;
 pub use settings::Settings;
 pub use trace::Trace;
 
@@ -162,6 +164,20 @@ impl Agent {
         command::output(self.command(arguments).arg("--socket").arg(self.node.socket()))
     }
 
+    /// As [`Self::cli`], and returns the exit code and everything that is printed, whatever the code.
+    ///
+    /// # Errors
+    /// If it cannot be started or is killed.
+    pub fn cli_with_code(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let mut command = self.command(arguments);
+        command.arg("--socket").arg(self.node.socket()).stdin(Stdio::null());
+        let ran = command.output().with_context(|| format!("starting {}", command::line(&command)))?;
+        let code = ran.status.code().with_context(|| format!("{} was killed", command::line(&command)))?;
+        let text =
+            [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ok((code, text))
+    }
+
     /// As [`Self::cli`] with `--output json`.
     ///
     /// # Errors
@@ -191,6 +207,12 @@ impl Agent {
         Ok(problems.iter().map(text).collect())
     }
 
+    /// The agent's state directory, unless the settings name another one.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        settings::state_dir(&self.node)
+    }
+
     /// `node-agent counters`.
     ///
     /// # Errors
@@ -208,7 +230,8 @@ impl Agent {
         if dry_run {
             command.arg("--dry-run");
         }
-        command::output(command.arg("--bpffs").arg(self.node.bpffs()))
+        command.arg("--bpffs").arg(self.node.bpffs());
+        command::output(command.arg("--state-dir").arg(settings::state_dir(&self.node)))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

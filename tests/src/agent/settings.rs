@@ -27,6 +27,10 @@ pub struct Settings {
     pub pod_mtu: Option<&'static str>,
     /// `xdp`: `off`, `transit` or `decap`.
     pub xdp: Option<&'static str>,
+    /// `brake`, such as `{release-after: 1h}`.
+    pub brake: Option<&'static str>,
+    /// `state-dir`; otherwise one of the node's own.
+    pub state_dir: Option<&'static str>,
 }
 
 impl Settings {
@@ -37,6 +41,11 @@ impl Settings {
         writeln!(text, "source:\n  file: cluster.yaml")?;
         writeln!(text, "bpffs: {}", node.bpffs().display())?;
         writeln!(text, "socket: {}", node.socket().display())?;
+        let state_dir = self.state_dir.map_or_else(|| state_dir(node), PathBuf::from);
+        writeln!(text, "state-dir: {}", state_dir.display())?;
+        if let Some(brake) = self.brake {
+            writeln!(text, "brake: {brake}")?;
+        }
         writeln!(text, "log: {}", self.log.unwrap_or("info,node_agent=debug"))?;
         if let Some(uplinks) = &self.uplinks {
             writeln!(text, "uplinks: [{}]", uplinks.join(", "))?;
@@ -73,6 +82,11 @@ impl Settings {
 /// Folder of the config and the cluster state: nothing else is in it, as on a user's node.
 fn folder(node: &Node) -> PathBuf {
     node.folder().join("etc")
+}
+
+/// The node's own state directory.
+pub(super) fn state_dir(node: &Node) -> PathBuf {
+    node.folder().join("state")
 }
 
 pub(super) fn config_file(node: &Node) -> PathBuf {

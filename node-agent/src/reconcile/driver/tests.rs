@@ -8,7 +8,7 @@ use crate::{
     model::{AddressFamily, Attachment, NextHopKey, NodePath, WantedRoute},
 };
 
-const ALL: Pass = Pass { allow_delete: true, audit: false };
+const ALL: Pass = Pass { allow_delete: true, audit: false, healthy: true };
 
 /// Two nodes with a prefix each, and a pod's interface.
 fn wanted() -> Wanted {
@@ -32,12 +32,14 @@ fn wanted() -> Wanted {
 }
 
 fn reconciler() -> Reconciler<MemoryDatapath> {
-    Reconciler::new(MemoryDatapath::default(), Host::new())
+    Reconciler::new(MemoryDatapath::default(), Host::new(), Brake::default())
 }
 
 fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass) {
     let mut outcome = Outcome::default();
-    reconciler.datapath_pass(wanted, pass, &mut outcome);
+    let mut plans = Plans { maps: reconciler.plan_datapath(wanted, pass, &mut outcome), host: Vec::new() };
+    reconciler.hold_back(&mut plans, wanted, &HostView::default(), pass);
+    reconciler.make(&plans.maps, &mut outcome);
     reconciler.conclude(outcome, Instant::now());
 }
 
@@ -90,7 +92,7 @@ fn invariant_2_nothing_is_deleted_before_the_sources_have_synced() {
     pass(&mut reconciler, &wanted, ALL);
     wanted.datapath.routes.clear();
     wanted.datapath.attachments.clear();
-    pass(&mut reconciler, &wanted, Pass { allow_delete: false, audit: true });
+    pass(&mut reconciler, &wanted, Pass { allow_delete: false, audit: true, healthy: true });
     assert_eq!(reconciler.datapath.state.routes.len(), 2);
     assert_eq!(reconciler.datapath.state.attachments.len(), 2);
     pass(&mut reconciler, &wanted, ALL);

@@ -2,8 +2,11 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{ProblemKind, Resolver, Role, Target};
-use crate::model::Prefix;
+use super::{Problem, Resolver, Role, Target};
+use crate::{
+    model::Prefix,
+    rib::{Claimant, Conflict, ConflictKind},
+};
 
 impl Resolver<'_> {
     /// Selected prefixes that contain a network that the host is connected to, and why they are refused:
@@ -24,7 +27,13 @@ impl Resolver<'_> {
                     format!("prefix overlaps the host's own network: {network} is connected to {interface}");
                 let text = format!("{prefix}, {candidate}, is refused: {reason}");
                 refused.insert(prefix, reason);
-                self.problem(ProblemKind::PrefixOverlapsHost, text);
+                let conflict = Conflict {
+                    kind: ConflictKind::PrefixOverlapsHost,
+                    about: prefix.to_string(),
+                    winner: Claimant { name: format!("the network {network} of {interface}"), origin: None },
+                    loser: Claimant::from(&**candidate),
+                };
+                self.out.problems.push(Problem::of(conflict, text));
             }
         }
         refused

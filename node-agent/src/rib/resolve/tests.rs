@@ -9,7 +9,7 @@ use crate::{
         Pod, RouteKind, SourceId,
     },
     rib::{
-        Table,
+        ConflictKind, Table,
         fixtures::{node, pod, upsert},
         lookup, select,
     },
@@ -263,6 +263,10 @@ fn a_prefix_around_a_network_of_the_host_is_refused() {
                 "cluster.yaml:",
             ],
         );
+        let conflict = resolved.problems[0].conflict.as_deref().unwrap();
+        assert_eq!((conflict.kind, conflict.about.as_str()), (ConflictKind::PrefixOverlapsHost, refused));
+        assert_eq!(conflict.winner.to_string(), "the network 172.17.0.0/16 of docker0");
+        assert_eq!(conflict.loser.name, if own { "node a1" } else { "node b1" });
         assert!(resolved.refused[&prefix(refused)].contains("docker0"));
         assert!(!resolved.wanted.datapath.routes.contains_key(&prefix(refused)));
         assert!(!resolved.wanted.host.routes.contains_key(&prefix(refused)));

@@ -5,7 +5,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Candidate, HeldPrefixes, Nodes, Notes, ProblemKind, Role};
+use super::{Candidate, ConflictKind, HeldPrefixes, Nodes, Notes, ProblemKind, Role};
 use crate::model::{AddressFamily, Node, Pod, PodName, Prefix};
 
 /// Someone who claims a single address.
@@ -114,7 +114,7 @@ fn decide<'a>(address: IpAddr, mut claims: Vec<Claim<'a>>, notes: &mut Notes<'_>
         let first = Candidate::new(winner.role, winner.node, winner.pod, notes.own);
         let second = Candidate::new(loser.role, loser.node, loser.pod, notes.own);
         let text = format!("{address} is {first} and {second}: the first of the two has it ({rule})");
-        notes.problem(ProblemKind::DuplicateAddress, text);
+        notes.conflict((ConflictKind::DuplicateAddress, &address), (&first, &second), text);
         notes.lose(Prefix::host(address), second, format!("it is {first}, which comes first ({rule})"));
     }
     Some(*winner)

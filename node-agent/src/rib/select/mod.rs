@@ -22,7 +22,7 @@ use node_ebpf_common::Route;
 use prefix_trie::joint::JointPrefixMap;
 use serde::Serialize;
 
-use super::{Problem, ProblemKind, Table};
+use super::{Claimant, Conflict, ConflictKind, Problem, ProblemKind, Table};
 use crate::model::{Cluster, Node, NodeName, Origin, Pod, PodName, Prefix};
 
 /// What a candidate says about a prefix, in order of precedence.
@@ -232,6 +232,18 @@ impl<'a> Notes<'a> {
         self.problems.push(Problem::new(kind, text));
     }
 
+    /// A conflict: who claims what, who has it and who does not.
+    fn conflict(
+        &mut self,
+        (kind, about): (ConflictKind, &impl ToString),
+        (winner, loser): (impl Into<Claimant>, impl Into<Claimant>),
+        text: String,
+    ) {
+        let conflict =
+            Conflict { kind, about: about.to_string(), winner: winner.into(), loser: loser.into() };
+        self.problems.push(Problem::of(conflict, text));
+    }
+
     fn lose(&mut self, prefix: Prefix, candidate: Candidate, reason: String) {
         self.losers.entry(prefix).or_default().push(Loser { candidate, reason });
     }
@@ -242,7 +254,8 @@ impl<'a> Notes<'a> {
         let reason = format!("{prefix} is {winner}, and an address comes before a pod prefix");
         if winner.node != loser.node {
             let text = format!("{prefix} is {winner} and {loser}: the address comes first");
-            self.problem(ProblemKind::DuplicateAddress, text);
+            let of = (ConflictKind::DuplicateAddress, &prefix.address());
+            self.conflict(of, (winner, &**loser), text);
         }
         self.lose(prefix, Candidate::clone(loser), reason);
     }

@@ -3,7 +3,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Candidate, Nodes, Notes, ProblemKind, Role};
+use super::{Candidate, ConflictKind, Nodes, Notes, ProblemKind, Role};
 use crate::model::{Node, Prefix};
 
 /// How many nodes a message lists.
@@ -62,7 +62,7 @@ fn leave_out(node: &Node, address: IpAddr, owner: &Node, notes: &mut Notes<'_>) 
         "{address} is the address of node {} ({}) and of node {} ({}): node {} is not used, nor are its pods",
         owner.name, owner.origin, node.name, node.origin, node.name
     );
-    notes.problem(ProblemKind::DuplicateNodeAddress, text);
+    notes.conflict((ConflictKind::DuplicateNodeAddress, &address), (owner, node), text);
     let reason =
         format!("node {} is not used: node {} has the address {address}, too", node.name, owner.name);
     let addresses = node.addresses.iter().map(|address| (Prefix::host(*address), Role::NodeAddress));

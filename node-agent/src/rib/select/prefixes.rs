@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Candidate, HeldPrefixes, Nodes, Notes, ProblemKind, Role};
+use super::{Candidate, ConflictKind, HeldPrefixes, Nodes, Notes, Role};
 use crate::model::{Node, Prefix};
 
 /// Which node holds each pod prefix.
@@ -33,7 +33,7 @@ fn second_holder(prefix: Prefix, holder: &Node, node: &Node, notes: &mut Notes<'
         "{prefix} is a pod prefix of node {first} ({}) and of node {second} ({}): node {first} comes first by name, node {second} does not get it",
         holder.origin, node.origin
     );
-    notes.problem(ProblemKind::DuplicatePodPrefix, text);
+    notes.conflict((ConflictKind::DuplicatePodPrefix, &prefix), (holder, node), text);
     let reason = format!("node {first} has the same pod prefix and comes first by name");
     notes.lose(prefix, Candidate::new(Role::PodPrefix, node, None, notes.own), reason);
 }
@@ -49,7 +49,7 @@ fn release_around(address: IpAddr, node: &Node, held: &mut HeldPrefixes<'_>, not
             "pod prefix {prefix} of node {} ({}) contains the address {address} of node {} ({}): the prefix is not used, only addresses of single pods in it are",
             holder.name, holder.origin, node.name, node.origin
         );
-        notes.problem(ProblemKind::PodPrefixHasNodeAddress, text);
+        notes.conflict((ConflictKind::PodPrefixHasNodeAddress, &prefix), (node, holder), text);
         let reason = format!("it contains the address {address} of node {}", node.name);
         notes.lose(prefix, Candidate::new(Role::PodPrefix, holder, None, notes.own), reason);
     }

@@ -4,6 +4,7 @@ use crate::{
     rib::fixtures::{node, pod, upsert},
 };
 
+mod conflicts;
 mod order;
 
 /// Selects on the node `own`.

@@ -1,0 +1,79 @@
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crate::{
+    model::{HostChange, HostView, KernelRoute, PlaceholderNeighbour, Prefix},
+    reconcile::{MapChange, ObservedDatapath},
+};
+
+/// Everything that held routes need, so that they go on leading where they do: their next hops, what belongs to the
+/// interfaces that these leave through, and the addresses and neighbours that the kernel's routes name.
+#[derive(Debug, Default)]
+pub(in crate::reconcile) struct Kept {
+    prefixes: BTreeSet<Prefix>,
+    next_hops: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+    sources: BTreeSet<IpAddr>,
+    stand_ins: BTreeSet<u32>,
+}
+
+impl Kept {
+    /// What these routes need.
+    pub(in crate::reconcile) fn of(
+        prefixes: BTreeSet<Prefix>,
+        observed: Option<&ObservedDatapath>,
+        view: &HostView,
+    ) -> Self {
+        if prefixes.is_empty() {
+            return Self::default();
+        }
+        let mut kept = Self { prefixes, ..Self::default() };
+        if let Some(observed) = observed {
+            let routes = kept.prefixes.iter().filter_map(|prefix| observed.routes.get(prefix));
+            kept.next_hops = routes.map(|route| route.next_hop).collect();
+            let next_hops = kept.next_hops.iter().filter_map(|index| observed.next_hops.get(index));
+            kept.links = next_hops.map(|next_hop| next_hop.interface).collect();
+        }
+        let ours = view.routes.iter().filter(|route| route.protocol == KernelRoute::PROTOCOL);
+        for route in ours.filter(|route| kept.prefixes.contains(&route.destination)) {
+            kept.links.extend(route.link);
+            kept.sources.extend(route.source);
+            if route.gateway == Some(IpAddr::V6(PlaceholderNeighbour::ADDRESS)) {
+                kept.stand_ins.extend(route.link);
+            }
+        }
+        kept
+    }
+
+    /// Whether this change to maps and hooks takes away nothing of it.
+    pub(in crate::reconcile) fn allows_map(&self, change: &MapChange) -> bool {
+        match change {
+            MapChange::DeleteRoute { prefix } => !self.prefixes.contains(prefix),
+            MapChange::FreeNextHop { index } => !self.next_hops.contains(index),
+            MapChange::DeleteEndpoint { link } => !self.links.contains(link),
+            MapChange::Detach(at) => !self.links.contains(&at.link),
+            // The maps of another layout are read by programs that are replaced by now.
+            MapChange::RemoveLayout { .. }
+            | MapChange::SetSettings(_)
+            | MapChange::SetNextHop { .. }
+            | MapChange::SetEndpoint { .. }
+            | MapChange::SetRoute { .. }
+            | MapChange::Attach(_) => true,
+        }
+    }
+
+    /// Whether this change to the kernel's tables takes away nothing of it.
+    pub(in crate::reconcile) fn allows_host(&self, change: &HostChange) -> bool {
+        match change {
+            HostChange::DeleteRoute(change) => !self.prefixes.contains(&change.route.destination),
+            HostChange::DeleteNeighbour(change) => !self.stand_ins.contains(&change.neighbour.link),
+            // The kernel removes an address's routes with it.
+            HostChange::DeleteAddress(change) => !self.sources.contains(&change.address.addr()),
+            HostChange::Set(_)
+            | HostChange::AddAddress(_)
+            | HostChange::SetNeighbour(_)
+            | HostChange::AddRoute(_)
+            | HostChange::ReplaceRoute(_)
+            | HostChange::SetMtu(_) => true,
+        }
+    }
+}
