@@ -1,11 +1,14 @@
 /// Version of everything pinned. Part of the pin path, so that a map of another layout is never opened.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Prefixes that the routes map of one address family may hold. The trie allocates as it fills.
 pub const MAX_ROUTES: u32 = 1 << 20;
 
-/// Next-hop objects: one for each remote node and each local pod.
+/// Next-hop objects: one for each remote node, each local pod and each member of a group.
 pub const MAX_NEXT_HOPS: u32 = 16_384;
+
+/// Next-hop groups: one for each next-hop object whose way is chosen for each flow.
+pub const MAX_NEXT_HOP_GROUPS: u32 = 1_024;
 
 /// Local pods' interfaces.
 pub const MAX_ENDPOINTS: u32 = 4_096;
@@ -45,6 +48,8 @@ pub mod map_name {
     pub const LOOKUP_V4: &str = "LOOKUP_V4";
     /// Array of [`crate::NextHop`].
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
+    /// Array of [`crate::NextHopGroup`].
+    pub const NEXT_HOP_GROUPS: &str = "NEXT_HOP_GROUPS";
     /// Hash of interface index → [`crate::Endpoint`].
     pub const ENDPOINTS: &str = "ENDPOINTS";
     /// Array of one [`crate::Settings`].

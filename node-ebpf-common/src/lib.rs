@@ -14,6 +14,7 @@ pub mod bench;
 mod counter;
 mod endpoint;
 mod flow;
+mod group;
 mod hook;
 mod layout;
 mod lookup;
@@ -28,10 +29,12 @@ pub use address::Address;
 pub use counter::{COUNTERS, Counter, OUTCOMES_PER_HOOK, counter_index};
 pub use endpoint::{Endpoint, SourceCheck};
 pub use flow::Flow;
+pub use group::{GROUP_BUCKETS, NextHopGroup};
 pub use hook::Hook;
 pub use layout::{
-    LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, XDP_DECAP, map_name,
+    LAYOUT_VERSION, MARK_FORWARDED, MARK_TRANSLATABLE, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS, MAX_NEXT_HOPS,
+    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, XDP_DECAP,
+    map_name,
 };
 #[cfg(feature = "user")]
 pub use lookup::user::{
@@ -59,6 +62,8 @@ mod user {
     unsafe impl<A: aya::Pod> aya::Pod for crate::Flow<A> {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::NextHop {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::NextHopGroup {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::Route {}
     // SAFETY: as above.
@@ -120,10 +125,11 @@ mod tests {
     /// Invariant 7: a size that changes is a new layout. Whoever changes a number here must raise
     /// `LAYOUT_VERSION` with it. Sizes are also free of padding, which aya's `Pod` asks for.
     #[test]
-    fn layout_version_2_has_these_sizes() {
-        assert_eq!(LAYOUT_VERSION, 2);
+    fn layout_version_3_has_these_sizes() {
+        assert_eq!(LAYOUT_VERSION, 3);
         assert_eq!(size_of::<Route>(), 4 + 4);
-        assert_eq!(size_of::<NextHop>(), 8 + 4 + 4 + 3 * 16 + 4 + 6 + 6);
+        assert_eq!(size_of::<NextHop>(), 8 + 4 + 4 + 3 * 16 + 4 + 4 + 6 + 6 + 4);
+        assert_eq!((size_of::<NextHopGroup>(), GROUP_BUCKETS, MAX_NEXT_HOP_GROUPS), (8 + 16 * 4, 16, 1_024));
         assert_eq!(size_of::<Endpoint>(), 2 * 16 + 4 + 4);
         assert_eq!(size_of::<Settings>(), 2 * 16);
         assert_eq!(size_of::<Counter>(), 16);

@@ -25,10 +25,15 @@ pub struct NextHop {
     pub tunnel_destination: Address,
     /// Largest IP packet, in bytes, that may be sent this way before any encapsulation.
     pub mtu: u32,
+    /// Index into the next-hop groups, if the way is chosen for each flow among the members of one; 0 if it is not.
+    /// The other fields are then those of a member, so that the object by itself is a valid way, too.
+    pub group: u32,
     /// Link-layer destination for a local pod (its own MAC), or zero to leave the header alone.
     pub mac_destination: [u8; 6],
     /// Link-layer source for a local pod (its host-side interface's MAC).
     pub mac_source: [u8; 6],
+    /// Zero. Fills the size up to what the alignment asks for.
+    pub reserved: u32,
 }
 
 /// What a next hop does with a packet.

@@ -191,6 +191,35 @@ fn without_a_brake_a_mass_withdrawal_is_made_at_once() -> Result<(), Failure> {
     })
 }
 
+/// A held pod keeps its programs and its endpoint: it can send and be reached.
+#[test]
+fn pods_that_are_missing_in_the_file_keep_all_that_they_need() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        let all = State::of(lab, MODE);
+        agents.start(lab, &settings("{share: 1, at-least: 2, release-after: 1h}"), &all)?;
+        let a1 = agents.get("a1")?;
+        let both_ways = [("a1-0", "b1-0"), ("a2-0", "a1-1"), ("a1-0", "a1-1")];
+        let start = |(from, to): (&str, &str)| Series::start(lab.pod(from)?, lab.pod(to)?.address());
+        let traffic = both_ways.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        let attachments = a1.status()?["attachments"].clone();
+        let mut without = all.clone();
+        without.pods.retain(|pod| pod.node != "a1");
+        a1.apply(&without)?;
+        let held = wait_for_hold(a1, 2)?;
+        let addresses = ["a1-0", "a1-1"].map(|pod| lab.pod(pod).map(|pod| format!("{}/32", pod.address())));
+        let addresses = addresses.into_iter().collect::<Result<Vec<_>>>()?;
+        ensure!(held["prefixes"] == serde_json::json!(addresses), "{held}");
+        ensure!(a1.status()?["attachments"] == attachments, "a program was detached");
+        traffic.into_iter().try_for_each(|series| series.stop()?.expect_no_loss())?;
+        a1.cli(&["confirm"])?;
+        wait_for_release(a1)?;
+        wait::until("the programs to be detached", PATIENCE, || {
+            Ok(a1.status()?["attachments"].as_array().is_some_and(|left| left.len() == 2))
+        })?;
+        Ok(())
+    })
+}
+
 #[test]
 fn a_withdrawal_that_the_source_repeats_is_made_after_a_while() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {

@@ -10,9 +10,9 @@ use crate::{
     api::{BrakeStatus, HeldRoutes, Response, RouteKind, RouteRow},
     config::Config,
     events::{EventKind, Events},
-    model::{BrakeSettings, Prefix},
+    model::{BrakeSettings, Pod, Prefix},
     reconcile::{Brake, BrakeNote, Hold, Release, SavedHold},
-    rib::address_of,
+    rib::{Selection, Table, address_of},
     state_dir::{self, Document, StateDirError, Store},
 };
 
@@ -57,6 +57,17 @@ impl Memory {
         };
         self.problem = written.err().map(|error| forgets(&error));
     }
+}
+
+/// Addresses of pods on nodes that are used, which need no route of their own: a prefix leads to the right node.
+pub(super) fn pods_at_home(table: &Table, selection: &Selection) -> BTreeSet<Prefix> {
+    let own = selection.own.as_ref().map(|own| &own.node.name);
+    let used = |pod: &&Pod| own == Some(&pod.node) || selection.nodes.contains_key(&pod.node);
+    let addresses = table.pods().filter(used).flat_map(|pod| &pod.addresses);
+    addresses
+        .map(|address| Prefix::host(*address))
+        .filter(|prefix| !selection.routes.contains_key(prefix))
+        .collect()
 }
 
 /// What is wrong with the folder, for people.
@@ -189,6 +200,13 @@ fn told(note: &BrakeNote, settings: &BrakeSettings) -> (EventKind, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::Object,
+        rib::{
+            fixtures::{node, pod, upsert},
+            select,
+        },
+    };
 
     #[test]
     fn notes_say_how_many_and_why() {
@@ -213,5 +231,24 @@ mod tests {
             told(&all, &settings).1,
             "no route is held any more: all have come back, or lead nowhere by now"
         );
+    }
+
+    #[test]
+    fn pods_at_home_are_those_of_used_nodes_without_a_route_of_their_own() {
+        let mut table = Table::new([]);
+        let nodes =
+            [node("a1", "10.0.1.11", &["10.244.1.0/24"]), node("a2", "10.0.1.12", &["10.244.2.0/24"])];
+        let pods = [
+            pod("default/local", "a1", "10.244.1.10"),
+            pod("default/home", "a2", "10.244.2.10"),
+            pod("default/borrowed", "a2", "10.244.1.20"),
+            pod("default/lost", "b1", "10.244.3.10"),
+        ];
+        for object in nodes.map(Object::Node).into_iter().chain(pods.map(Object::Pod)) {
+            table.apply(upsert(object));
+        }
+        let selection = select(&table, &"a1".parse().unwrap());
+        let at_home = pods_at_home(&table, &selection);
+        assert_eq!(at_home, BTreeSet::from(["10.244.2.10/32".parse().unwrap()]));
     }
 }

@@ -28,7 +28,7 @@ mod trace;
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
-use brake::Memory;
+use brake::{Memory, pods_at_home};
 pub use log::LogHandle;
 use network::Uplinks;
 use passes::{Passes, Preparation};
@@ -270,7 +270,9 @@ impl App {
         let pass = Pass { allow_delete: self.settled, audit, healthy: self.sources_are_healthy() };
         let masquerade =
             self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
-        self.reconciler.pass(&self.resolved.wanted, masquerade.as_ref(), &self.view, pass).await;
+        let at_home = || pods_at_home(&self.table, &self.selection);
+        let (wanted, view) = (&self.resolved.wanted, &self.view);
+        self.reconciler.pass(wanted, masquerade.as_ref(), view, pass, &at_home).await;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.follow_brake();
         self.tell_of_pass();

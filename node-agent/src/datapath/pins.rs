@@ -1,7 +1,7 @@
 //! Where things are pinned: what lets the datapath outlive the agent.
 //!
 //! ```text
-//! <bpffs>/podroute/v2/<MAP>              maps of layout version 2
+//! <bpffs>/podroute/v3/<MAP>              maps of layout version 3
 //! <bpffs>/podroute/links/<hook>-<index>  a program at an interface, by interface index
 //! ```
 

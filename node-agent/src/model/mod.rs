@@ -29,6 +29,8 @@ pub use neighbour::PlaceholderNeighbour;
 pub use path_mtu::TooBigReport;
 pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};
+#[allow(unused_imports)]
 pub use wanted::{
-    Attachment, NextHopKey, NodePath, OwnAddress, Wanted, WantedDatapath, WantedHost, WantedRoute,
+    Attachment, NextHopKey, NextHopSet, NodePath, OwnAddress, Via, Wanted, WantedDatapath, WantedHost,
+    WantedRoute,
 };

@@ -19,6 +19,14 @@ pub enum NextHopKey {
     Node(NodePath),
     /// A local pod.
     Pod(PodName),
+    // Resolution does not make any yet.
+    #[allow(dead_code)]
+    /// One of several ways: a member of the group of another next hop.
+    Via(Via),
+    // Resolution does not make any yet.
+    #[allow(dead_code)]
+    /// The next hops of a route that is stated with several: the owner of a group.
+    Group(NextHopSet),
 }
 
 impl NextHopKey {
@@ -28,7 +36,10 @@ impl NextHopKey {
     pub fn identity(&self) -> u64 {
         let name = match self {
             Self::Node(NodePath { node, inner, outer }) => format!("node {node} {inner} {outer}"),
-            Self::Host | Self::Unassigned | Self::Pod(_) => self.to_string(),
+            Self::Via(Via { node: Some(NodePath { node, inner, outer }), gateway, interface }) => {
+                format!("node {node} {inner} {outer} via {gateway} {interface}")
+            }
+            Self::Host | Self::Unassigned | Self::Pod(_) | Self::Via(_) | Self::Group(_) => self.to_string(),
         };
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -44,6 +55,8 @@ impl fmt::Display for NextHopKey {
             Self::Unassigned => f.write_str("unassigned"),
             Self::Node(path) => path.fmt(f),
             Self::Pod(name) => write!(f, "pod {name}"),
+            Self::Via(via) => via.fmt(f),
+            Self::Group(set) => set.fmt(f),
         }
     }
 }
@@ -72,6 +85,45 @@ impl fmt::Display for NodePath {
     }
 }
 
+/// A way through one interface to one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Via {
+    /// The remote node that the way leads to; none if it leads to what the gateway itself reaches.
+    pub node: Option<NodePath>,
+    /// The on-link neighbour that packets are sent to.
+    pub gateway: IpAddr,
+    /// Index of the interface that they leave through.
+    pub interface: u32,
+}
+
+impl fmt::Display for Via {
+    /// `node b1 via 10.0.1.1 (interface 2)`, or without a node `via 10.0.1.1 (interface 2)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, gateway, interface } = self;
+        if let Some(node) = node {
+            write!(f, "{node} ")?;
+        }
+        write!(f, "via {gateway} (interface {interface})")
+    }
+}
+
+/// The next hops of a route that is stated with several. Routes with the same ones share it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHopSet {
+    /// Family of the packets.
+    pub inner: AddressFamily,
+    /// The next hops, as they are stated: nodes' addresses or others.
+    pub next_hops: BTreeSet<IpAddr>,
+}
+
+impl fmt::Display for NextHopSet {
+    /// `next hops 10.0.1.5, 10.0.1.6 (IPv4)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.next_hops.iter().map(ToString::to_string).collect();
+        write!(f, "next hops {} ({})", texts.join(", "), self.inner)
+    }
+}
+
 /// Everything that should be in place on this node, computed from the selected routes and the host's
 /// links and routes. A different type from what is observed, so that the two cannot be mixed up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +139,10 @@ pub struct Wanted {
 pub struct WantedDatapath {
     /// Next-hop objects.
     pub next_hops: BTreeMap<NextHopKey, NextHop>,
+    /// Next hops whose way is chosen for each flow → the members among which it is, at least two. Owner and members
+    /// are all among [`Self::next_hops`]; the owner's own object has the fields of a member, and a plan fills in its
+    /// group.
+    pub groups: BTreeMap<NextHopKey, Vec<NextHopKey>>,
     /// Routes: prefix → next-hop object.
     pub routes: BTreeMap<Prefix, WantedRoute>,
     /// Local pods by interface index.
@@ -160,4 +216,40 @@ impl OwnAddress {
     /// (`IFA_RT_PRIORITY`, "PDRO" in ASCII). Nothing else depends on that metric. Addresses have a protocol number
     /// only since 5.18.
     pub const METRIC_V6: u32 = 0x5044_524f;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told apart as a key is told apart in the maps.
+    #[test]
+    fn keys_of_different_ways_have_different_identities() {
+        let path = |inner, outer| NodePath { node: "b1".parse().unwrap(), inner, outer };
+        let (v4, v6) = (AddressFamily::V4, AddressFamily::V6);
+        let gateways: [IpAddr; 2] = ["10.0.1.1".parse().unwrap(), "fe80::1".parse().unwrap()];
+        let via = |node: &Option<NodePath>, gateway, interface| {
+            NextHopKey::Via(Via { node: node.clone(), gateway, interface })
+        };
+        let mut keys = vec![NextHopKey::Host, NextHopKey::Pod("default/web".parse().unwrap())];
+        for node in [None, Some(path(v4, v4)), Some(path(v6, v4)), Some(path(v4, v6))] {
+            for gateway in gateways {
+                keys.extend([via(&node, gateway, 2), via(&node, gateway, 3)]);
+            }
+            keys.extend(node.map(NextHopKey::Node));
+        }
+        for inner in [v4, v6] {
+            for next_hops in [&gateways[..1], &gateways[1..], &gateways[..]] {
+                let next_hops = next_hops.iter().copied().collect();
+                keys.push(NextHopKey::Group(NextHopSet { inner, next_hops }));
+            }
+        }
+        let identities: BTreeSet<u64> = keys.iter().map(NextHopKey::identity).collect();
+        assert_eq!(identities.len(), keys.len());
+        assert_eq!(via(&None, gateways[0], 2).to_string(), "via 10.0.1.1 (interface 2)");
+        assert_eq!(
+            via(&Some(path(v4, v4)), gateways[0], 2).to_string(),
+            "node b1 via 10.0.1.1 (interface 2)"
+        );
+    }
 }

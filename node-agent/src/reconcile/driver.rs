@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use self::hold_back::Plans;
+use self::hold_back::{AtHome, Plans};
 pub use self::notes::PassNotes;
 use super::{
     AttachmentState, Brake, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut,
@@ -158,13 +158,15 @@ impl<D: Datapath> Reconciler<D> {
         }
     }
 
-    /// Makes one pass: first the datapath, which the kernel's routes rely on, then the kernel's tables.
+    /// Makes one pass: first the datapath, which the kernel's routes rely on, then the kernel's tables. A pod `at_home`
+    /// needs no route of its own.
     pub async fn pass(
         &mut self,
         wanted: &Wanted,
         masquerade: Option<&MasqueradeTable>,
         view: &HostView,
         pass: Pass,
+        at_home: AtHome<'_>,
     ) {
         let started = Instant::now();
         let mut outcome = Outcome::default();
@@ -172,7 +174,7 @@ impl<D: Datapath> Reconciler<D> {
             maps: self.plan_datapath(wanted, pass, &mut outcome),
             host: plan_host_changes(wanted, view, pass, &mut outcome),
         };
-        self.hold_back(&mut plans, wanted, view, pass);
+        self.hold_back(&mut plans, wanted, view, pass, at_home);
         if let Some(observed) = &self.observed {
             self.notes = PassNotes::of(&plans.maps, &wanted.datapath, observed);
         }

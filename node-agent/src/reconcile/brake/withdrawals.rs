@@ -9,11 +9,16 @@ use crate::{
 
 /// Which routes these plans would take away although they lead somewhere: from the maps, or from the kernel's table
 /// where no route for the prefix is wanted at all.
+///
+/// `at_home` are addresses of pods that the sources state, to be asked for only where it matters: a route for one of
+/// these goes because the prefix around it leads to the right node by now. To hold it would keep the pod's packets on
+/// the way to where it was before.
 pub(in crate::reconcile) fn withdrawals(
     (maps, host): (&[MapChange], &[HostChange]),
     wanted: &Wanted,
     observed: Option<&ObservedDatapath>,
     view: &HostView,
+    at_home: &dyn Fn() -> BTreeSet<Prefix>,
 ) -> BTreeSet<Prefix> {
     let up = links_up(view);
     let is_wanted = |prefix: &Prefix| {
@@ -29,7 +34,13 @@ pub(in crate::reconcile) fn withdrawals(
         HostChange::DeleteRoute(change) if is_usable(&change.route, &up) => Some(change.route.destination),
         _ => None,
     });
-    from_maps.chain(from_kernel).filter(|prefix| !is_wanted(prefix)).collect()
+    let mut withdrawn: BTreeSet<Prefix> =
+        from_maps.chain(from_kernel).filter(|prefix| !is_wanted(prefix)).collect();
+    if withdrawn.iter().any(Prefix::is_host) {
+        let at_home = at_home();
+        withdrawn.retain(|prefix| !at_home.contains(prefix));
+    }
+    withdrawn
 }
 
 /// How many prefixes have a route of ours that leads somewhere, in either plane.

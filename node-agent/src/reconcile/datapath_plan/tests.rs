@@ -40,6 +40,7 @@ fn wanted() -> WantedDatapath {
             (b1.clone(), next_hop(&b1, NextHopKind::Direct, 1500)),
             (web.clone(), next_hop(&web, NextHopKind::LocalPod, 1500)),
         ]),
+        groups: BTreeMap::new(),
         routes: BTreeMap::from([
             (prefix("10.244.3.0/24"), route(&b1)),
             (prefix("10.0.2.11/32"), WantedRoute { flags: Route::NODE_ADDRESS, ..route(&b1) }),

@@ -38,7 +38,7 @@ fn reconciler() -> Reconciler<MemoryDatapath> {
 fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass) {
     let mut outcome = Outcome::default();
     let mut plans = Plans { maps: reconciler.plan_datapath(wanted, pass, &mut outcome), host: Vec::new() };
-    reconciler.hold_back(&mut plans, wanted, &HostView::default(), pass);
+    reconciler.hold_back(&mut plans, wanted, &HostView::default(), pass, &Default::default);
     reconciler.make(&plans.maps, &mut outcome);
     reconciler.conclude(outcome, Instant::now());
 }

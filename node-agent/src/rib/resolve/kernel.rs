@@ -34,7 +34,7 @@ pub(super) fn route(
         (NextHopKey::Unassigned, Role::PodPrefix) if prefix.is_host() => return None,
         (NextHopKey::Unassigned, _) => KernelRoute { kind: RouteKind::Blackhole, link: None, ..on_link },
         (NextHopKey::Pod(_), _) => on_link,
-        (NextHopKey::Node(_), _) => KernelRoute {
+        (NextHopKey::Node(_) | NextHopKey::Via(_) | NextHopKey::Group(_), _) => KernelRoute {
             gateway: gateway(prefix, next_hop),
             onlink: true,
             source: host_address,

@@ -230,7 +230,6 @@ fn next_hop(key: &NextHopKey, kind: NextHopKind, way: &Way<'_>, hop: &Hop<'_>, m
         tunnel_source: to_map(Some(way.own)),
         tunnel_destination: to_map(Some(way.remote)),
         mtu,
-        mac_destination: [0; 6],
-        mac_source: [0; 6],
+        ..NextHop::default()
     }
 }

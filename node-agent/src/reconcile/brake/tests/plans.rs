@@ -97,7 +97,7 @@ fn plans(wanted: &Wanted, observed: &ObservedDatapath, view: &HostView) -> (Vec<
 
 fn withdrawn(wanted: &Wanted, observed: &ObservedDatapath, view: &HostView) -> BTreeSet<Prefix> {
     let (maps, host) = plans(wanted, observed, view);
-    withdrawals((&maps, &host), wanted, Some(observed), view)
+    withdrawals((&maps, &host), wanted, Some(observed), view, &BTreeSet::new)
 }
 
 /// Invariant 2: a held route keeps all that it needs, in both planes, and what it does not need goes.
@@ -191,5 +191,25 @@ fn a_route_of_the_kernel_that_stands_twice_is_no_withdrawal() {
     view.routes.push(KernelRoute { metric: 7, ..route.clone() });
     let delete =
         HostChange::DeleteRoute(RouteChange { route: KernelRoute { metric: 7, ..route }, interface: None });
-    assert_eq!(withdrawals((&[], &[delete]), &wanted, Some(&observed), &view), BTreeSet::new());
+    assert_eq!(
+        withdrawals((&[], &[delete]), &wanted, Some(&observed), &view, &BTreeSet::new),
+        BTreeSet::new()
+    );
+}
+
+/// A pod with an address of another node's prefix that moves to that node loses its own route, and must lose it.
+#[test]
+fn an_address_that_its_nodes_prefix_leads_to_is_no_withdrawal() {
+    let (observed, view) = in_place_of_two();
+    let (maps, host) = plans(&Wanted::default(), &observed, &view);
+    let asked = std::cell::Cell::new(false);
+    let at_home = || {
+        asked.set(true);
+        BTreeSet::from([local()])
+    };
+    let wanted = Wanted::default();
+    withdrawals((&[], &[]), &wanted, Some(&observed), &view, &at_home);
+    assert!(!asked.get(), "it is asked for only where it matters");
+    let withdrawn = withdrawals((&maps, &host), &wanted, Some(&observed), &view, &at_home);
+    assert_eq!(withdrawn, BTreeSet::from([remote()]));
 }

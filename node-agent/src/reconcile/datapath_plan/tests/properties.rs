@@ -66,6 +66,7 @@ fn some_wanted() -> impl Strategy<Value = WantedDatapath> {
                 })
                 .collect(),
             next_hops,
+            groups: BTreeMap::new(),
         }
     })
 }

@@ -34,8 +34,7 @@ fn table_of_modes() {
                 tunnel_source: mapped("10.0.1.11"),
                 tunnel_destination: mapped(remote),
                 mtu,
-                mac_destination: [0; 6],
-                mac_source: [0; 6],
+                ..NextHop::default()
             });
             let got = resolved.wanted.datapath.next_hops.get(&node_key(name)).copied();
             assert_eq!(got, expected, "{mode:?} {non_adjacent:?} {name}");
