@@ -8,6 +8,7 @@ mod config;
 mod datapath;
 mod events;
 mod explain;
+mod fault;
 mod host;
 mod masquerade;
 mod model;

@@ -3,9 +3,10 @@
 mod tally;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
-use std::{env, io};
+use std::{env, fs, io};
 
 use anyhow::{Context as _, bail};
 
@@ -24,6 +25,8 @@ pub struct Arguments {
 const THREADS: &str = "2";
 /// Tells the tests where node-agent is: the release build, which is what users run.
 pub const AGENT_VARIABLE: &str = "PODROUTE_AGENT";
+/// Tells the tests where the build of node-agent is that they can make crash.
+const FAULT_AGENT_VARIABLE: &str = "PODROUTE_FAULT_AGENT";
 /// Tells the tests where the BPF object is that this agent embeds.
 pub const OBJECT_VARIABLE: &str = "PODROUTE_EBPF_OBJECT";
 
@@ -47,10 +50,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let object = toolchain.build(workspace::root(), true)?;
     process::run(&mut cargo(&["build", "--locked", "--release", "--package", "node-agent"]))?;
     let agent = workspace::target().join("release/node-agent");
+    let fault_agent = fault_agent()?;
 
     let mut as_root =
         cargo(&["test", "--locked", "--no-fail-fast", "--package", "tests", "--features", "bench"]);
     as_root.env(AGENT_VARIABLE, &agent).env(OBJECT_VARIABLE, &object);
+    as_root.env(FAULT_AGENT_VARIABLE, &fault_agent);
     if privilege == Privilege::Sudo {
         as_root.env(runner_variable(), "sudo --preserve-env");
     }
@@ -58,6 +63,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     println!("\ntest took {} s", start.elapsed().as_secs());
     conclude(&tally, arguments)
+}
+
+/// Builds the agent that tests can make crash at any step, and puts it where no other build replaces it. Unoptimised: its
+/// dependencies have been built for the tests before.
+fn fault_agent() -> anyhow::Result<PathBuf> {
+    let features = ["--package", "node-agent", "--features", "fault-injection"];
+    process::run(cargo(&["build", "--locked"]).args(features))?;
+    let (built, folder) =
+        (workspace::target().join("debug/node-agent"), workspace::target().join("fault-injection"));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let kept = folder.join("node-agent");
+    fs::copy(&built, &kept)
+        .with_context(|| format!("cannot copy {} to {}", built.display(), kept.display()))?;
+    Ok(kept)
 }
 
 /// How the tests get to be root; for sudo, with the password asked for now and not in the middle.

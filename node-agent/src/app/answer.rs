@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use node_ebpf_common::{
-    LAYOUT_VERSION, LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind,
-    counter_index, map_name,
+    LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
 };
 
 use super::{
@@ -18,6 +17,7 @@ use crate::{
         RouteCounts, RouteKind, RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
+    fault::layout_version,
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
     reconcile::Report,
     rib,
@@ -83,7 +83,7 @@ impl App {
             node: self.config.node.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            layout_version: LAYOUT_VERSION,
+            layout_version: layout_version(),
             uptime_seconds: self.started.elapsed().as_secs(),
             synced: self.settled,
             sources: self.sources(),

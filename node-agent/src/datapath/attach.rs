@@ -16,6 +16,7 @@ use node_ebpf_common::Hook;
 use super::{DatapathError, Pins, clsact, program_set::ProgramSet, xdp};
 use crate::{
     config::AttachMethod,
+    fault::{self, Point},
     model::Attachment,
     reconcile::{AttachmentPoint, AttachmentState},
 };
@@ -135,6 +136,7 @@ pub fn attach(
         }
         Method::Clsact => {
             clsact::attach(program, at.hook, &at.interface, at.link, side(at.hook)).map_err(failed)?;
+            fault::point(Point::FilterMade);
             remove_pin(pins, at.hook, at.link)
         }
     }
@@ -171,6 +173,7 @@ fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, at: &Attachment) -> Re
         .map_err(|error| format!("{error:?}"))?;
     let link = program.take_link(id).map_err(|error| error.to_string())?;
     let link = FdLink::try_from(link).map_err(|error| error.to_string())?;
+    fault::point(Point::LinkMade);
     link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {error:?}", pin.display()))
 }
 

@@ -37,7 +37,7 @@ pub enum DatapathError {
         error: io::Error,
     },
     /// A pinned map has another shape than this build's layout.
-    #[error("pinned map {path} has {found}, but layout {version} has {expected}: it was not made by Podroute; remove it, or run `node-agent cleanup`", version = node_ebpf_common::LAYOUT_VERSION)]
+    #[error("pinned map {path} has {found}, but layout {version} has {expected}: it was not made by Podroute; remove it, or run `node-agent cleanup`", version = crate::fault::layout_version())]
     ForeignMap {
         /// The pin.
         path: PathBuf,

@@ -39,6 +39,7 @@ use xdp::Shortfalls;
 
 use crate::{
     config::{AttachMethod, ProgramLog, XdpMode},
+    fault::{self, Point},
     model::Prefix,
     reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
 };
@@ -96,6 +97,7 @@ impl BpfDatapath {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
+        fault::point(Point::PinsMade);
         let programs = ProgramSet::load(&pins, log, false, xdp)?;
         let mut datapath = Self {
             pins,
@@ -110,6 +112,7 @@ impl BpfDatapath {
             left_out_before: LeftOut::default(),
         };
         datapath.read_log();
+        fault::point(Point::Loaded);
         Ok(datapath)
     }
 
@@ -257,6 +260,7 @@ impl BpfDatapath {
 
     fn set_route(&mut self, prefix: Prefix, route: Route) -> Result<(), DatapathError> {
         self.maps().set_route(prefix, route)?;
+        fault::point(Point::RouteInTrie);
         self.lookup_table()?.set(prefix, route);
         Ok(())
     }
@@ -271,6 +275,7 @@ impl BpfDatapath {
 
     fn delete_route(&mut self, prefix: Prefix) -> Result<(), DatapathError> {
         self.maps().delete_route(prefix)?;
+        fault::point(Point::RouteOutOfTrie);
         self.lookup_table()?.remove(prefix);
         Ok(())
     }
@@ -336,7 +341,10 @@ impl Datapath for BpfDatapath {
             _ => None,
         });
         match self.maps().set_routes(routes) {
-            Ok(()) => changes.iter().map(|change| self.follow(change)).collect(),
+            Ok(()) => {
+                fault::point(Point::RouteInTrie);
+                changes.iter().map(|change| self.follow(change)).collect()
+            }
             // The kernel cannot, or refuses one of them: each by itself tells which.
             Err(_) => changes.iter().map(|change| self.apply(change)).collect(),
         }

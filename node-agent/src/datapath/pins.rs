@@ -12,9 +12,10 @@ use std::{
 };
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use node_ebpf_common::{Hook, LAYOUT_VERSION};
+use node_ebpf_common::Hook;
 
 use super::{DatapathError, attach::remove_file};
+use crate::fault::{self, Point, layout_version};
 
 /// The directories below one bpffs.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Pins {
 
     /// The maps of this build's layout.
     pub fn maps(&self) -> PathBuf {
-        self.layout(LAYOUT_VERSION)
+        self.layout(layout_version())
     }
 
     fn layout(&self, version: u32) -> PathBuf {
@@ -95,7 +96,7 @@ impl Pins {
     pub fn other_layouts(&self) -> Result<BTreeSet<u32>, DatapathError> {
         let found = entries(&self.root())?;
         let versions = found.iter().filter_map(|path| parse_layout(path));
-        Ok(versions.filter(|version| *version != LAYOUT_VERSION).collect())
+        Ok(versions.filter(|version| *version != layout_version()).collect())
     }
 
     /// Removes the maps of a layout, which no attached program may use any more.
@@ -106,6 +107,7 @@ impl Pins {
         let directory = self.layout(version);
         for pin in entries(&directory)? {
             remove_file(&pin).map_err(DatapathError::pin("remove", &pin))?;
+            fault::point(Point::LayoutPinGone);
         }
         match fs::remove_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -163,6 +165,8 @@ fn parse_layout(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use node_ebpf_common::LAYOUT_VERSION;
+
     use super::*;
 
     #[test]

@@ -16,7 +16,10 @@ use super::{
     route_message::{encode_delete_route, encode_new_route},
     session::NetlinkError,
 };
-use crate::model::{HostChange, KernelRoute, Prefix};
+use crate::{
+    fault::{self, Point},
+    model::{HostChange, KernelRoute, Prefix},
+};
 
 impl Host {
     /// Makes changes in their order, many at a time on their way to the kernel. One result for each change,
@@ -32,6 +35,7 @@ impl Host {
         let mut results = Vec::with_capacity(changes.len());
         for run in changes.chunk_by(|one, next| is_request(one) && is_request(next)) {
             for together in run.chunks(TOGETHER) {
+                fault::point(point_of(together));
                 match together {
                     [HostChange::Set(setting)] => results.push(self.sysctls.set(setting)),
                     [HostChange::SetMtu(change)] => results.push(mtu::set(change, &namespaces)),
@@ -45,6 +49,15 @@ impl Host {
             forgive_done_before(changes, &mut results, &read_routes(&mut exchange).await?);
         }
         Ok(results)
+    }
+}
+
+/// The point at which a test may end the agent before these changes.
+fn point_of(changes: &[HostChange]) -> Point {
+    match changes {
+        [HostChange::Set(_)] => Point::Sysctl,
+        [HostChange::SetMtu(_)] => Point::PodMtu,
+        _ => Point::Netlink,
     }
 }
 

@@ -12,6 +12,8 @@ mod table;
 pub use nft::{Nft, NftError};
 pub use table::MasqueradeTable;
 
+use crate::fault::{self, Point};
+
 /// The nftables table that is ours, by family and name: nobody else may use it.
 pub const TABLE: &str = "inet podroute";
 
@@ -112,7 +114,7 @@ impl Masquerade {
     async fn set(&self, table: &MasqueradeTable) -> Result<(Option<Made>, bool), Failed> {
         let failed = failed("set");
         match self.nft.apply(&render::fill(table)).await {
-            Ok(()) => {}
+            Ok(()) => fault::point(Point::MasqueradeSet),
             // Something of this name is there that is not as ours would be.
             Err(NftError::Refused(said)) => {
                 tracing::debug!("the nftables table {TABLE} cannot be filled: {said}");

@@ -2,6 +2,7 @@
 
 mod hold_back;
 mod notes;
+mod points;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     datapath::Datapath,
+    fault::{self, Point},
     host::Host,
     masquerade::{Masquerade, MasqueradeTable, Nft},
     model::{HostChange, HostView, Wanted},
@@ -177,14 +179,17 @@ impl<D: Datapath> Reconciler<D> {
             self.notes = PassNotes::of(&plans.maps, &wanted.datapath, observed);
         }
         self.make(&plans.maps, &mut outcome);
+        fault::point(Point::DatapathDone);
         let datapath_done = Instant::now();
         self.report.datapath_done = Some(datapath_done);
         self.make_host(&plans.host, &mut outcome).await;
         outcome.work.host = datapath_done.elapsed();
+        fault::point(Point::HostDone);
         let held = self.brake.hold().map(|hold| hold.prefixes().collect::<Vec<_>>());
         let masquerade = masquerade.map(|table| table.with(held.as_deref().unwrap_or_default()));
         self.masquerade_pass(masquerade.as_deref(), pass, &mut outcome).await;
         self.conclude(outcome, started);
+        fault::point(Point::PassDone);
     }
 
     /// Makes the changes that one changed object comes to, as a pass of its own. Tells whether it could: if not, the
@@ -246,6 +251,7 @@ impl<D: Datapath> Reconciler<D> {
                 debug!("{first} waits for what it relies on");
                 continue;
             }
+            fault::point(points::before(first));
             let begun = Instant::now();
             let results =
                 if together > 1 { self.datapath.set_routes(now) } else { vec![self.datapath.apply(first)] };

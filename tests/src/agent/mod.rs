@@ -8,6 +8,7 @@ mod trace;
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsStr,
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -70,10 +71,19 @@ impl Agent {
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
+        self.launch_as(&self.binary.clone(), &[])
+    }
+
+    /// Starts another build as the process, with these environment variables and the files as they are.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch_as(&mut self, binary: &Path, variables: &[(&str, &OsStr)]) -> Result<()> {
         let path = self.node.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening {}", path.display()))?;
-        let mut command = self.node.netns().command(&self.binary);
+        let mut command = self.node.netns().command(binary);
+        command.envs(variables.iter().copied());
         command.arg("run").arg("--config").arg(settings::config_file(&self.node));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(Background::spawn(&mut command)?);
@@ -106,6 +116,18 @@ impl Agent {
         let process = self.process.as_mut().ok_or_else(|| anyhow!("no agent runs on {name}"))?;
         process.signal(signal)?;
         let status = process.wait(Duration::from_secs(5))?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Errors
+    /// If it does not run, or not end in time.
+    pub fn wait_for_end(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let name = self.node.name();
+        let process = self.process.as_mut().ok_or_else(|| anyhow!("no agent runs on {name}"))?;
+        let status = process.wait(timeout)?;
         self.process = None;
         Ok(status)
     }
@@ -305,9 +327,29 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Path of the build that tests can make crash (feature `fault-injection`): `PODROUTE_FAULT_AGENT`, or where
+/// `cargo xtask test` puts it.
+///
+/// # Errors
+/// If there is no such file; the error names the command that builds it.
+pub fn fault_binary() -> Result<PathBuf> {
+    let built = || target().join("fault-injection/node-agent");
+    let path = env::var_os("PODROUTE_FAULT_AGENT").map_or_else(built, PathBuf::from);
+    ensure!(
+        path.is_file(),
+        "there is no agent with fault injection at {}: run `cargo xtask test`, or `cargo build -p node-agent \
+         --features fault-injection` and set PODROUTE_FAULT_AGENT to its path",
+        path.display()
+    );
+    Ok(path)
+}
+
 fn release_build() -> PathBuf {
+    target().join("release/node-agent")
+}
+
+fn target() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = package.parent().unwrap_or(package);
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    target.join("release/node-agent")
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }

@@ -17,6 +17,7 @@ use node_ebpf_common::{Hook, Uplink};
 use super::{DatapathError, Pins, attach::remove_file, program_set::ProgramSet};
 use crate::{
     config::XdpMode,
+    fault::{self, Point},
     model::Attachment,
     reconcile::{AttachmentPoint, AttachmentState},
 };
@@ -167,6 +168,7 @@ fn attach(program: &mut Xdp, pins: &Pins, at: &Attachment, device: &Device) -> R
     let id = program.attach_to_if_index(at.link, AttachMode::Driver).map_err(|error| hint(&error, device))?;
     let link = program.take_link(id).map_err(|error| error.to_string())?;
     let link = FdLink::try_from(link).map_err(|error| error.to_string())?;
+    fault::point(Point::LinkMade);
     link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {error:?}", pin.display()))
 }
 

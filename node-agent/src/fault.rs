@@ -1,0 +1,152 @@
+//! Points at which tests end the agent as a crash would: by SIGKILL, between two steps of what it does.
+//!
+//! Only builds with the feature `fault-injection` know them, and such builds are for tests:
+//!
+//! - `PODROUTE_CRASH_AT=N`: the process ends at the N-th point that it passes, counted from 1.
+//! - `PODROUTE_CRASH_LOG=FILE`: every point passed is written there, a line each, behind a line with all names.
+//! - `PODROUTE_TEST_LAYOUT=N`: the agent takes itself for a build with this version of the layout.
+
+/// Declares the points with their names.
+macro_rules! points {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
+        /// A point at which the agent may end.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Point {
+            $($(#[$doc])* $point,)*
+        }
+
+        #[cfg(feature = "fault-injection")]
+        impl Point {
+            /// The names of all.
+            const NAMES: &[&str] = &[$($name),*];
+
+            /// Its name.
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)*
+                }
+            }
+        }
+    };
+}
+
+points! {
+    /// The folders of the pins are there, the maps are not opened.
+    PinsMade = "pins-made",
+    /// The maps are open and the programs loaded, nothing is attached.
+    Loaded = "loaded",
+    /// Before the settings are written.
+    Settings = "settings",
+    /// Before a next-hop object is written.
+    NextHop = "next-hop",
+    /// Before an endpoint is written.
+    Endpoint = "endpoint",
+    /// Before a route or several are written.
+    Route = "route",
+    /// Routes are in the trie, the lookup table does not have them.
+    RouteInTrie = "route-in-trie",
+    /// Before a program is attached or replaced.
+    Attach = "attach",
+    /// A program is attached anew, its link is not pinned.
+    LinkMade = "link-made",
+    /// A filter is in place, a link of another method at the same hook is still there.
+    FilterMade = "filter-made",
+    /// Before a program is detached.
+    Detach = "detach",
+    /// Before an endpoint is removed.
+    EndpointGone = "endpoint-gone",
+    /// Before a route is removed.
+    RouteGone = "route-gone",
+    /// A route is out of the trie, the lookup table still has it.
+    RouteOutOfTrie = "route-out-of-trie",
+    /// Before a next-hop object is freed.
+    NextHopFreed = "next-hop-freed",
+    /// Before the maps of another layout are removed.
+    LayoutGone = "layout-gone",
+    /// One map of another layout is removed, others are not.
+    LayoutPinGone = "layout-pin-gone",
+    /// The datapath is even, the kernel's own tables are not.
+    DatapathDone = "datapath-done",
+    /// Before a sysctl is set.
+    Sysctl = "sysctl",
+    /// Before the MTU of a pod's veth is set.
+    PodMtu = "pod-mtu",
+    /// Before a group of netlink requests.
+    Netlink = "netlink",
+    /// The kernel's own tables are even, the masquerade table is not.
+    HostDone = "host-done",
+    /// The masquerade table is filled, but not read back.
+    MasqueradeSet = "masquerade-set",
+    /// The pass is over.
+    PassDone = "pass-done",
+}
+
+/// Ends the process here if a test wants it to.
+#[cfg(feature = "fault-injection")]
+pub fn point(point: Point) {
+    injection::pass(point);
+}
+
+/// Does nothing: this build is for users.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub fn point(_: Point) {}
+
+/// The version of the layout that this agent goes by.
+#[cfg(feature = "fault-injection")]
+#[must_use]
+pub fn layout_version() -> u32 {
+    injection::variable("PODROUTE_TEST_LAYOUT").unwrap_or(node_ebpf_common::LAYOUT_VERSION)
+}
+
+/// The version of the layout that this agent goes by.
+#[cfg(not(feature = "fault-injection"))]
+#[must_use]
+pub const fn layout_version() -> u32 {
+    node_ebpf_common::LAYOUT_VERSION
+}
+
+#[cfg(feature = "fault-injection")]
+mod injection {
+    use std::{
+        env,
+        fs::OpenOptions,
+        io::Write as _,
+        str::FromStr,
+        sync::{
+            LazyLock,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    use nix::{
+        sys::signal::{Signal, raise},
+        unistd::pause,
+    };
+
+    use super::Point;
+
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static CRASH_AT: LazyLock<Option<u64>> = LazyLock::new(|| variable("PODROUTE_CRASH_AT"));
+
+    pub(super) fn variable<T: FromStr>(name: &str) -> Option<T> {
+        env::var(name).ok()?.parse().ok()
+    }
+
+    pub(super) fn pass(point: Point) {
+        let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(file) = env::var_os("PODROUTE_CRASH_LOG") {
+            let mut text = if number == 1 { format!("{}\n", Point::NAMES.join(" ")) } else { String::new() };
+            text += point.name();
+            text.push('\n');
+            let file = OpenOptions::new().create(true).append(true).open(file);
+            if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
+                tracing::error!("cannot write the log of crash points: {error}");
+            }
+        }
+        if *CRASH_AT == Some(number) {
+            let _ = raise(Signal::SIGKILL);
+            pause();
+        }
+    }
+}

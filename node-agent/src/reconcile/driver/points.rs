@@ -1,0 +1,17 @@
+use crate::{fault::Point, reconcile::MapChange};
+
+/// The point at which a test may end the agent before a change.
+pub(super) fn before(change: &MapChange) -> Point {
+    match change {
+        MapChange::SetSettings(_) => Point::Settings,
+        MapChange::SetNextHop { .. } => Point::NextHop,
+        MapChange::SetEndpoint { .. } => Point::Endpoint,
+        MapChange::SetRoute { .. } => Point::Route,
+        MapChange::Attach(_) => Point::Attach,
+        MapChange::Detach(_) => Point::Detach,
+        MapChange::DeleteEndpoint { .. } => Point::EndpointGone,
+        MapChange::DeleteRoute { .. } => Point::RouteGone,
+        MapChange::FreeNextHop { .. } => Point::NextHopFreed,
+        MapChange::RemoveLayout { .. } => Point::LayoutGone,
+    }
+}

@@ -1,0 +1,8 @@
+//! Continuous traffic loses nothing, whatever becomes of the agent: it is killed at any moment and at every step of its
+//! work, started again, upgraded to a build with another layout, downgraded.
+
+mod control;
+mod crash_points;
+mod events;
+mod table;
+mod traffic;
