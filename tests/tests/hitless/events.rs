@@ -100,9 +100,9 @@ fn replaced(agents: &mut Agents, layout: Option<&str>) -> Result<()> {
         None => agent.launch()?,
     }
     agent.wait_until_ready()?;
-    let version = agent.status()?["layout-version"].clone();
+    let version = agent.status()?["layout-version"].to_string();
     let expected = layout.map_or(node_ebpf_common::LAYOUT_VERSION.to_string(), ToOwned::to_owned);
-    ensure!(version.to_string() == expected, "the agent has layout {version}, not {expected}");
+    ensure!(version == expected, "the agent has layout {version}, not {expected}");
     Ok(())
 }
 
