@@ -3,6 +3,7 @@
 //! Only builds with the feature `fault-injection` know them, and such builds are for tests:
 //!
 //! - `PODROUTE_CRASH_AT=N`: the process ends at the N-th point that it passes, counted from 1.
+//! - `PODROUTE_CRASH_FROM=FILE`: points count from when there is such a file, so that a crash comes in the middle of a life.
 //! - `PODROUTE_CRASH_LOG=FILE`: every point passed is written there, a line each, behind a line with all names.
 //! - `PODROUTE_TEST_LAYOUT=N`: the agent takes itself for a build with this version of the layout.
 
@@ -77,6 +78,10 @@ points! {
     HostDone = "host-done",
     /// The masquerade table is filled, but not read back.
     MasqueradeSet = "masquerade-set",
+    /// A document of the state directory is written, but has not taken its name.
+    StateWritten = "state-written",
+    /// A document of the state directory has taken its name, or is removed.
+    StateKept = "state-kept",
     /// The pass is over.
     PassDone = "pass-done",
 }
@@ -112,6 +117,7 @@ mod injection {
         env,
         fs::OpenOptions,
         io::Write as _,
+        path::Path,
         str::FromStr,
         sync::{
             LazyLock,
@@ -134,6 +140,9 @@ mod injection {
     }
 
     pub(super) fn pass(point: Point) {
+        if env::var_os("PODROUTE_CRASH_FROM").is_some_and(|file| !Path::new(&file).exists()) {
+            return;
+        }
         let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(file) = env::var_os("PODROUTE_CRASH_LOG") {
             let mut text = if number == 1 { format!("{}\n", Point::NAMES.join(" ")) } else { String::new() };

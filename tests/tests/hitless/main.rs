@@ -3,6 +3,7 @@
 
 mod control;
 mod crash_points;
+mod crashes_in_life;
 mod events;
 mod table;
 mod traffic;
