@@ -51,7 +51,7 @@ fn invariant_2_a_mass_withdrawal_is_held_and_confirmed() -> Result<(), Failure> 
 #[test]
 fn a_withdrawal_that_the_source_repeats_is_made_after_a_while() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
-        let left = with_hold(lab, agents, &settings("{release-after: 4s}"))?;
+        let left = with_hold(lab, agents, &settings("{release-after: 8s}"))?;
         let a1 = agents.get("a1")?;
         // A source that fails repeats nothing, for longer than it would have to.
         a1.apply_text("nodes: [")?;
@@ -60,7 +60,7 @@ fn a_withdrawal_that_the_source_repeats_is_made_after_a_while() -> Result<(), Fa
             ensure!(held["routes"] == 100, "{held}");
             Ok(held["release-in-seconds"].is_null())
         })?;
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(9));
         ensure!(held(a1)?["routes"] == 100, "it was released while the source had failed");
         a1.apply(&left)?;
         wait_for_release(a1)?;

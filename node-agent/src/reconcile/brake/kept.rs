@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     model::{HostChange, HostView, KernelRoute, PlaceholderNeighbour, Prefix},
-    reconcile::{MapChange, ObservedDatapath},
+    reconcile::{AttachmentPoint, AttachmentState, MapChange, ObservedDatapath},
 };
 
 /// Everything that held routes need, so that they go on leading where they do: their next hops, what belongs to the
@@ -14,6 +14,8 @@ pub(in crate::reconcile) struct Kept {
     links: BTreeSet<u32>,
     sources: BTreeSet<IpAddr>,
     stand_ins: BTreeSet<u32>,
+    /// Where programs of another layout run, if only their maps have some of the routes.
+    old_programs: BTreeSet<AttachmentPoint>,
 }
 
 impl Kept {
@@ -32,6 +34,7 @@ impl Kept {
             kept.next_hops = routes.map(|route| route.next_hop).collect();
             let next_hops = kept.next_hops.iter().filter_map(|index| observed.next_hops.get(index));
             kept.links = next_hops.map(|next_hop| next_hop.interface).collect();
+            kept.old_programs = old_programs(&kept.prefixes, observed);
         }
         let ours = view.routes.iter().filter(|route| route.protocol == KernelRoute::PROTOCOL);
         for route in ours.filter(|route| kept.prefixes.contains(&route.destination)) {
@@ -50,14 +53,13 @@ impl Kept {
             MapChange::DeleteRoute { prefix } => !self.prefixes.contains(prefix),
             MapChange::FreeNextHop { index } => !self.next_hops.contains(index),
             MapChange::DeleteEndpoint { link } => !self.links.contains(link),
-            MapChange::Detach(at) => !self.links.contains(&at.link),
-            // The maps of another layout are read by programs that are replaced by now.
-            MapChange::RemoveLayout { .. }
-            | MapChange::SetSettings(_)
+            MapChange::Detach(at) => !self.links.contains(&at.link) && !self.old_programs.contains(at),
+            MapChange::Attach(at) => !self.old_programs.contains(&at.into()),
+            MapChange::RemoveLayout { .. } => self.old_programs.is_empty(),
+            MapChange::SetSettings(_)
             | MapChange::SetNextHop { .. }
             | MapChange::SetEndpoint { .. }
-            | MapChange::SetRoute { .. }
-            | MapChange::Attach(_) => true,
+            | MapChange::SetRoute { .. } => true,
         }
     }
 
@@ -76,4 +78,15 @@ impl Kept {
             | HostChange::SetMtu(_) => true,
         }
     }
+}
+
+/// Programs that must not be replaced for now. After an upgrade to another layout our own maps are filled with what is
+/// wanted, which held routes are not: only the maps of the layout before have them, and only its programs read these.
+fn old_programs(prefixes: &BTreeSet<Prefix>, observed: &ObservedDatapath) -> BTreeSet<AttachmentPoint> {
+    let all_here = prefixes.iter().all(|prefix| observed.routes.contains_key(prefix));
+    if all_here || observed.other_layouts.is_empty() {
+        return BTreeSet::new();
+    }
+    let stale = observed.attachments.iter().filter(|(_, state)| **state == AttachmentState::Stale);
+    stale.map(|(at, _)| *at).collect()
 }

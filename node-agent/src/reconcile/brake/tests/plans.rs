@@ -5,8 +5,8 @@ use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind, Route};
 use super::*;
 use crate::{
     model::{
-        HostChange, HostView, KernelRoute, Link, OwnAddress, PlaceholderNeighbour, RouteChange, RouteKind,
-        Wanted, WantedRoute,
+        Attachment, HostChange, HostView, KernelRoute, Link, OwnAddress, PlaceholderNeighbour, RouteChange,
+        RouteKind, Wanted, WantedRoute,
     },
     reconcile::{
         AttachmentPoint, AttachmentState, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host,
@@ -212,4 +212,31 @@ fn an_address_that_its_nodes_prefix_leads_to_is_no_withdrawal() {
     assert!(!asked.get(), "it is asked for only where it matters");
     let withdrawn = withdrawals((&maps, &host), &wanted, Some(&observed), &view, &at_home);
     assert_eq!(withdrawn, BTreeSet::from([remote()]));
+}
+
+/// Invariant 2: an upgrade to another layout that meets a mass withdrawal leaves the programs in place that know the way.
+#[test]
+fn invariant_2_programs_of_the_layout_before_stay_while_only_their_maps_have_held_routes() {
+    let (mut observed, view) = in_place_of_two();
+    observed.routes.clear();
+    observed.next_hops.clear();
+    observed.endpoints.clear();
+    observed.other_layouts.insert(1);
+    observed.attachments.values_mut().for_each(|state| *state = AttachmentState::Stale);
+    let at = |link, hook| Attachment { link, interface: format!("if{link}"), hook };
+    let mut wanted = Wanted::default();
+    wanted.datapath.attachments.extend([at(UPLINK, Hook::ToUplink), at(9, Hook::FromPod)]);
+    let (maps, _) = plans(&wanted, &observed, &view);
+    let allowed = |held: BTreeSet<Prefix>, observed: &ObservedDatapath| {
+        let kept = Kept::of(held, Some(observed), &view);
+        let maps = maps.iter().filter(|change| kept.allows_map(change)).map(ToString::to_string);
+        maps.collect::<Vec<_>>()
+    };
+    let held = BTreeSet::from([remote()]);
+    // A new pod gets its program, and nothing else is touched.
+    assert_eq!(allowed(held.clone(), &observed), ["attach from-pod to if9 (9)"]);
+    assert!(allowed(BTreeSet::new(), &observed).contains(&"remove the maps of layout 1".to_owned()));
+    // Our own maps have it, too: the programs may be replaced.
+    observed.routes.insert(remote(), Route { next_hop: 1, flags: 0 });
+    assert!(allowed(held, &observed).contains(&"attach to-uplink to if2 (2)".to_owned()));
 }
