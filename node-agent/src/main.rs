@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod config;
 mod datapath;
+mod doctor;
 mod events;
 mod explain;
 mod fault;

@@ -234,14 +234,74 @@ pub enum DisagreementKind {
 }
 
 impl DisagreementKind {
+    /// Every kind.
+    #[cfg(test)]
+    pub const ALL: [Self; 29] = [
+        Self::SourceFailed,
+        Self::SourceNotSynced,
+        Self::SourceConflict,
+        Self::NotSelected,
+        Self::NoNextHop,
+        Self::Unreachable,
+        Self::BpfRouteMissing,
+        Self::BpfRouteDiffers,
+        Self::BpfRouteUnwanted,
+        Self::BrakeHeld,
+        Self::NextHopDiffers,
+        Self::LookupTableDiffers,
+        Self::EndpointDiffers,
+        Self::ProgramMissing,
+        Self::ProgramDiffers,
+        Self::LinkMissing,
+        Self::LinkDown,
+        Self::NoCarrier,
+        Self::ForwardingOff,
+        Self::KernelRouteMissing,
+        Self::KernelRouteDiffers,
+        Self::KernelRouteForeign,
+        Self::KernelAnswersOtherwise,
+        Self::NeighbourFailed,
+        Self::NeighbourUnresolved,
+        Self::NeighbourMacDiffers,
+        Self::MasqueradeMissing,
+        Self::ChangePending,
+        Self::Problem,
+    ];
+
     /// The one name it has everywhere.
     #[must_use]
-    pub fn label(self) -> String {
-        // As serde writes it: a unit variant is a string.
-        serde_json::to_value(self)
-            .ok()
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default()
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SourceFailed => "source-failed",
+            Self::SourceNotSynced => "source-not-synced",
+            Self::SourceConflict => "source-conflict",
+            Self::NotSelected => "not-selected",
+            Self::NoNextHop => "no-next-hop",
+            Self::Unreachable => "unreachable",
+            Self::BpfRouteMissing => "bpf-route-missing",
+            Self::BpfRouteDiffers => "bpf-route-differs",
+            Self::BpfRouteUnwanted => "bpf-route-unwanted",
+            Self::BrakeHeld => "brake-held",
+            Self::NextHopDiffers => "next-hop-differs",
+            Self::LookupTableDiffers => "lookup-table-differs",
+            Self::EndpointDiffers => "endpoint-differs",
+            Self::ProgramMissing => "program-missing",
+            Self::ProgramDiffers => "program-differs",
+            Self::LinkMissing => "link-missing",
+            Self::LinkDown => "link-down",
+            Self::NoCarrier => "no-carrier",
+            Self::ForwardingOff => "forwarding-off",
+            Self::KernelRouteMissing => "kernel-route-missing",
+            Self::KernelRouteDiffers => "kernel-route-differs",
+            Self::KernelRouteForeign => "kernel-route-foreign",
+            Self::KernelAnswersOtherwise => "kernel-answers-otherwise",
+            Self::NeighbourFailed => "neighbour-failed",
+            Self::NeighbourUnresolved => "neighbour-unresolved",
+            Self::NeighbourMacDiffers => "neighbour-mac-differs",
+            Self::MasqueradeMissing => "masquerade-missing",
+            Self::ChangePending => "change-pending",
+            Self::Problem => "problem",
+        }
     }
 }
 
@@ -273,8 +333,13 @@ mod tests {
         }
     }
 
+    /// One concept, one word: in JSON, on the terminal, and in the documentation, which lists every kind.
     #[test]
-    fn kinds_have_one_name() {
-        assert_eq!(DisagreementKind::BpfRouteMissing.label(), "bpf-route-missing");
+    fn kinds_have_one_name_and_the_documentation_lists_them() {
+        let page = include_str!("../../../docs/diagnosis.md");
+        for kind in DisagreementKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+            assert!(page.contains(&format!("| `{}` |", kind.label())), "docs/diagnosis.md: {}", kind.label());
+        }
     }
 }

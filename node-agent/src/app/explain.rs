@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use node_ebpf_common::{Hook, NextHopKind};
+use node_ebpf_common::{Hook, NextHop, NextHopKind};
 
 use super::App;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         BpfFacts, Facts, HookFact, KernelFacts, LinkFact, MtuFacts, NeighbourFact, TrieAnswer, WantedWay,
         explain,
     },
-    model::{AddressFamily, KernelRoute, NextHopKey, PlaceholderNeighbour, Prefix},
+    model::{AddressFamily, KernelRoute, NextHopKey, PlaceholderNeighbour, Prefix, WantedDatapath},
     rib,
 };
 
@@ -68,7 +68,7 @@ impl App {
             next_hop: *wanted.next_hops.get(&route.next_hop)?,
             flags: route.flags,
             path: self.resolved.paths.get(&route.next_hop).cloned(),
-            members: Vec::new(),
+            members: members(wanted, &route.next_hop),
         };
         Some((way, route.next_hop.clone()))
     }
@@ -206,4 +206,10 @@ impl App {
         );
         words.into_iter().collect()
     }
+}
+
+/// The members of a next hop's group, with their objects.
+fn members(wanted: &WantedDatapath, owner: &NextHopKey) -> Vec<(String, NextHop)> {
+    let keys = wanted.groups.get(owner).into_iter().flatten();
+    keys.filter_map(|key| Some((key.to_string(), *wanted.next_hops.get(key)?))).collect()
 }

@@ -68,7 +68,7 @@ fn show_step(step: &Step) -> String {
 }
 
 /// A text behind its beginning, over as many lines as it needs, each of them as far to the right.
-fn wrapped(beginning: &str, text: &str) -> String {
+pub(super) fn wrapped(beginning: &str, text: &str) -> String {
     let indent = beginning.chars().count();
     let mut lines = beginning.to_owned();
     let mut column = indent;

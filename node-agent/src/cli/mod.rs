@@ -4,6 +4,7 @@
 mod cleanup;
 mod confirm;
 mod counters;
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -44,6 +45,8 @@ enum Command {
     Events(events::Args),
     /// Show what happens to packets for an address
     Lookup(lookup::Args),
+    /// Look for what keeps Podroute from working on this machine, and tell the fix for each
+    Doctor(doctor::Args),
     /// Explain the whole way of an address, pod or prefix, and where planes disagree
     Explain(explain::Args),
     /// Show packets as they pass, and what becomes of each
@@ -77,6 +80,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Counters(args) => counters::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
         Command::Confirm(args) => confirm::run(args).await,

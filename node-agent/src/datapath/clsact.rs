@@ -70,6 +70,25 @@ pub fn find(hook: Hook, interface: u32) -> io::Result<Option<u32>> {
     Ok(filters(hook, interface)?.iter().find_map(|filter| ours(filter, hook)))
 }
 
+/// Filters of others at this side of the interface, for people.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn others(hook: Hook, interface: u32) -> io::Result<Vec<String>> {
+    let text = |filter: &TcMessage| {
+        let kind = filter.attributes.iter().find_map(|attribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind.clone()),
+            _ => None,
+        });
+        let side = if hook.is_ingress() { "ingress" } else { "egress" };
+        format!("a {} filter (clsact {side})", kind.as_deref().unwrap_or("tc"))
+    };
+    let mut texts: Vec<String> =
+        filters(hook, interface)?.iter().filter(|filter| ours(filter, hook).is_none()).map(text).collect();
+    texts.dedup();
+    Ok(texts)
+}
+
 /// The program's number, if this filter is ours.
 fn ours(filter: &TcMessage, hook: Hook) -> Option<u32> {
     if filter.header.info >> 16 != u32::from(PRIORITY) {

@@ -15,6 +15,7 @@ mod maps;
 #[cfg(test)]
 pub mod memory;
 mod pins;
+mod preflight;
 mod program_set;
 mod route_map;
 mod trace;
@@ -32,6 +33,9 @@ use lookup_table::LookupTable;
 use maps::Maps;
 use node_ebpf_common::{Counter, Hook, LookupUsage, NextHop, Route, TraceFilter};
 pub use pins::Pins;
+pub use preflight::{
+    OtherPrograms, check_kernel, counts_locked_memory, has_tcx, other_programs, try_programs,
+};
 use program_set::ProgramSet;
 use tokio::task::JoinHandle;
 pub use trace::{LeftOut, TraceBatch, TraceOrder, boot_time};

@@ -18,10 +18,10 @@ use crate::config::{ProgramLog, XdpMode};
 
 /// Aligns the object's bytes, which the loader reads as structures.
 #[repr(C, align(32))]
-struct Aligned<T: ?Sized>(T);
+pub(super) struct Aligned<T: ?Sized>(pub(super) T);
 
 /// The BPF object, built by the build script: the agent is one file.
-static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("PODROUTE_EBPF_OBJECT")));
+pub(super) static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("PODROUTE_EBPF_OBJECT")));
 
 /// The programs of one load of the object. The maps behind them are the pinned ones, whichever load
 /// made them.

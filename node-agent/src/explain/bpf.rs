@@ -55,6 +55,7 @@ fn object(hop: &NextHop) -> String {
     field("gateway", address_of(hop.gateway).map(|address| address.to_string()));
     field("tunnel source", address_of(hop.tunnel_source).map(|address| address.to_string()));
     field("tunnel destination", address_of(hop.tunnel_destination).map(|address| address.to_string()));
+    field("group", (hop.group != 0).then(|| hop.group.to_string()));
     field("MTU", (hop.mtu != 0).then(|| hop.mtu.to_string()));
     field("MAC destination", (hop.mac_destination != [0; 6]).then(|| mac(hop.mac_destination)));
     field("MAC source", (hop.mac_source != [0; 6]).then(|| mac(hop.mac_source)));

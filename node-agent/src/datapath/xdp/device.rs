@@ -14,13 +14,13 @@ use netlink_sys::{
 
 /// An interface. As long as this does not change, neither does the driver's answer to an XDP program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Device {
+pub(in crate::datapath) struct Device {
     /// Its link-layer address.
     pub(super) mac: [u8; 6],
     /// Largest IP packet in bytes.
     pub(super) mtu: u32,
     /// The kernel's numbers of the XDP programs that run at it.
-    pub(super) programs: Vec<u32>,
+    pub(in crate::datapath) programs: Vec<u32>,
     /// What its driver can do (`enum netdev_xdp_act`); none on kernels before 6.3, which do not tell.
     features: Option<u64>,
 }
@@ -35,7 +35,7 @@ impl Device {
     ///
     /// # Errors
     /// There is none, or the kernel cannot be asked.
-    pub(super) fn look(index: u32) -> io::Result<Self> {
+    pub(in crate::datapath) fn look(index: u32) -> io::Result<Self> {
         let message = link_message(index)?;
         let mut device = Self { mac: [0; 6], mtu: 0, programs: Vec::new(), features: features(index)? };
         for attribute in message.attributes {
@@ -52,6 +52,11 @@ impl Device {
     /// Whether the driver is known to run no XDP programs.
     pub(super) fn lacks_xdp(&self) -> bool {
         self.features.is_some_and(|features| features & BASIC == 0)
+    }
+
+    /// Whether the driver runs XDP programs; none if the kernel does not tell.
+    pub(in crate::datapath) fn runs_xdp(&self) -> Option<bool> {
+        self.features.map(|features| features & BASIC != 0)
     }
 
     /// Whether the driver is known to send frames that XDP programs redirect to it.

@@ -10,7 +10,7 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
-use device::Device;
+pub(super) use device::Device;
 use nix::errno::Errno;
 use node_ebpf_common::{Hook, Uplink};
 
