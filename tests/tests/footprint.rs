@@ -96,7 +96,6 @@ fn an_idle_agent_of_5000_nodes_takes_60_mib_and_half_a_percent_of_a_processor_at
         let (before, passes, start) = (processor_time(pid)?, last_pass(agent)?.0, Instant::now());
         thread::sleep(WATCHED);
         let share = (processor_time(pid)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
-        println!("{}", agent.status()?["reconcile"]["last-pass"]);
         let (memory, passes) = (memory(pid)?, last_pass(agent)?.0 - passes);
         println!(
             "{NODES} nodes, {} prefixes: {memory:.1} MiB, {:.3} % of a processor, {passes} passes in {WATCHED:?}",
