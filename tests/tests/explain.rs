@@ -18,6 +18,9 @@ use tests::{
 
 const MODE: Encapsulation = Encapsulation::CrossSubnet;
 
+/// How long it may take until something is seen; nothing here has a limit of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Nothing but the kernel's own messages makes the agent look.
 fn started(lab: &Lab, agents: &mut Agents) -> Result<()> {
     let settings = Settings { audit_interval: Some("1h"), ..Settings::default() };
@@ -145,41 +148,98 @@ fn key(node: &Node) -> Result<Key<[u8; 4]>> {
     Ok(Key::new(node.pod_prefix().prefix_len().into(), address.octets()))
 }
 
+/// Breaks something, again where the agent is quicker than the question, until it is named.
+fn expect_after(
+    agents: &Agents,
+    subject: &str,
+    kind: &str,
+    mut spoil: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    wait::until_ok(kind, PATIENCE, || {
+        spoil()?;
+        expect(agents, subject, kind)
+    })?;
+    Ok(())
+}
+
+fn wait_until_healthy(agents: &Agents, subject: &str) -> Result<()> {
+    wait::until_ok("all planes to agree", PATIENCE, || expect_healthy(agents, subject))?;
+    Ok(())
+}
+
 #[test]
-fn maps_and_programs_changed_by_hand_are_named() -> Result<(), Failure> {
+fn maps_changed_by_hand_are_named() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
         started(lab, agents)?;
         let (own, remote) = (lab.node("a1")?, lab.node("b1")?);
-        let (far, near) = (lab.pod("b1-0")?.address().to_string(), lab.pod("a1-0")?.address().to_string());
+        let far = lab.pod("b1-0")?.address().to_string();
         expect_healthy(agents, &far)?;
 
         let (mut routes, key) = (trie(own)?, key(remote)?);
-        let route = routes.get(&key, 0)?;
-        routes.remove(&key)?;
-        expect(agents, &far, "bpf-route-missing")?;
-        expect(agents, &remote.pod_prefix().to_string(), "bpf-route-missing")?;
+        let (route, elsewhere) = (routes.get(&key, 0)?, routes.get(&self::key(lab.node("a2")?)?, 0)?);
+        let mut remove = || {
+            // It may be gone already.
+            let _ = routes.remove(&key);
+            Ok(())
+        };
+        expect_after(agents, &far, "bpf-route-missing", &mut remove)?;
+        expect_after(agents, &remote.pod_prefix().to_string(), "bpf-route-missing", &mut remove)?;
         // The table in front of it still has it.
-        expect(agents, &far, "lookup-table-differs")?;
-        let elsewhere = routes.get(&self::key(lab.node("a2")?)?, 0)?;
-        routes.insert(&key, elsewhere, 0)?;
-        expect(agents, &far, "bpf-route-differs")?;
+        expect_after(agents, &far, "lookup-table-differs", remove)?;
+        expect_after(agents, &far, "bpf-route-differs", || Ok(routes.insert(&key, elsewhere, 0)?))?;
         routes.insert(&key, route, 0)?;
-        expect_healthy(agents, &far)?;
+        wait_until_healthy(agents, &far)?;
 
         let mut objects: Array<_, NextHop> = Map::Array(pinned(own, map_name::NEXT_HOPS)?).try_into()?;
         let object = objects.get(&route.next_hop, 0)?;
-        objects.set(route.next_hop, NextHop { mtu: 9000, ..object }, 0)?;
-        expect(agents, &far, "next-hop-differs")?;
-        let text = agents.get("a1")?.cli_with_code(&["explain", &far])?.1;
-        ensure!(text.contains("MTU is 9000, but should be"), "{text}");
+        wait::until_ok("the object to be named", PATIENCE, || {
+            objects.set(route.next_hop, NextHop { mtu: 9000, ..object }, 0)?;
+            let (code, text) = agents.get("a1")?.cli_with_code(&["explain", &far])?;
+            ensure!(code == 1 && text.contains("next-hop-differs: "), "{code}: {text}");
+            ensure!(text.contains("MTU is 9000, but should be"), "{text}");
+            Ok(())
+        })?;
         objects.set(route.next_hop, object, 0)?;
-        expect_healthy(agents, &far)?;
+        wait_until_healthy(agents, &far)
+    })
+}
 
+#[test]
+fn a_program_that_somebody_detaches_is_named() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        started(lab, agents)?;
+        let (own, pod) = (lab.node("a1")?, lab.pod("a1-0")?);
+        let near = pod.address().to_string();
         expect_healthy(agents, &near)?;
-        let veth = own.netns().interface_index(lab.pod("a1-0")?.interface())?;
+        let veth = own.netns().interface_index(pod.interface())?;
         let pin = own.bpffs().join(format!("podroute/links/from-pod-{veth}"));
-        fs::remove_file(&pin).with_context(|| format!("removing {}", pin.display()))?;
-        expect(agents, &near, "program-missing")
+        ensure!(pin.exists(), "there is no {}", pin.display());
+        expect_after(agents, &near, "program-missing", || {
+            // It may be gone already.
+            let _ = fs::remove_file(&pin);
+            Ok(())
+        })
+    })
+}
+
+/// An address of one node's prefix that a pod of another node has.
+#[test]
+fn a_borrowed_address_leads_to_the_pods_node() -> Result<(), Failure> {
+    story(Topology::two_subnets(), |lab, agents| {
+        let mut state = State::of(lab, MODE);
+        let borrowed = lab.node("a2")?.pod_address(77);
+        let pod = state.pods.iter_mut().find(|pod| pod.node == "b1").context("b1 has a pod")?;
+        pod.addresses = vec![borrowed];
+        let name = pod.name.clone();
+        agents.start(lab, &Settings { audit_interval: Some("1h"), ..Settings::default() }, &state)?;
+        for subject in [borrowed.to_string(), name.clone()] {
+            expect_healthy(agents, &subject)?;
+            let told = summary(agents, &subject)?;
+            ensure!(told.starts_with("sent to node b1 through eth0, in an IPIP packet"), "{told}");
+        }
+        let text = agents.get("a1")?.cli(&["explain", &name])?;
+        ensure!(text.contains(&format!("{borrowed}/32")) && text.contains("around it"), "{text}");
+        Ok(())
     })
 }
 
@@ -200,11 +260,11 @@ fn routes_and_links_changed_by_hand_are_named() -> Result<(), Failure> {
         own.ip(&format!("route replace {prefix} via {} proto static", lab.node("a2")?.address()))?;
         expect(agents, &far, "kernel-route-foreign")?;
         own.ip(&format!("route del {prefix} proto static"))?;
-        wait::until("our route to be back", Duration::from_secs(10), || Ok(kinds(agents, &far)?.is_empty()))?;
+        wait::until("our route to be back", PATIENCE, || Ok(kinds(agents, &far)?.is_empty()))?;
 
         // The other end of the cable: the interface itself stays up.
         lab.switch().ip("link set a1 down")?;
-        wait::until("the lost carrier to be seen", Duration::from_secs(10), || {
+        wait::until("the lost carrier to be seen", PATIENCE, || {
             Ok(kinds(agents, &far)?.iter().any(|kind| kind == "no-carrier"))
         })?;
         lab.switch().ip("link set a1 up")?;
@@ -222,7 +282,7 @@ fn a_gateway_that_does_not_answer_is_named() -> Result<(), Failure> {
         let router = Lab::router_interface(lab.node("a1")?.subnet());
         lab.router().ip(&format!("link set {router} down"))?;
         lab.node("a1")?.netns().ip(&format!("neigh flush dev {}", Node::UPLINK))?;
-        wait::until("the gateway to fail", Duration::from_secs(30), || {
+        wait::until("the gateway to fail", PATIENCE, || {
             Ping::to(far)?.timeout(Duration::from_millis(100)).send(lab.pod("a1-0")?.netns())?;
             let (code, _) = explained(agents, &far.to_string())?;
             Ok(code == 1 && kinds(agents, &far.to_string())?.iter().any(|kind| kind == "neighbour-failed"))
@@ -245,13 +305,13 @@ fn two_nodes_with_one_prefix_and_a_broken_source_are_named() -> Result<(), Failu
             pod_prefixes: vec![prefix],
         });
         agents.apply(&state)?;
-        wait::until("the conflict to be named", Duration::from_secs(10), || {
+        wait::until("the conflict to be named", PATIENCE, || {
             Ok(kinds(agents, &far)?.iter().any(|kind| kind == "source-conflict"))
         })?;
         let text = agents.get("a1")?.cli_with_code(&["explain", &prefix.to_string()])?.1;
         ensure!(text.contains("a pod prefix of node z9"), "{text}");
         agents.get("a1")?.apply_text("nodes: 7\n")?;
-        wait::until("the bad file to be named", Duration::from_secs(10), || {
+        wait::until("the bad file to be named", PATIENCE, || {
             Ok(kinds(agents, &far)?.iter().any(|kind| kind == "source-failed"))
         })?;
         Ok(())
@@ -267,7 +327,7 @@ fn the_last_trace_is_remembered() -> Result<(), Failure> {
         ensure!(told.contains("nothing remembered: `node-agent trace"), "{told}");
         let trace = agents.get("a1")?.trace(&[])?;
         Ping::to(far)?.expect_reply(lab.pod("a1-0")?)?;
-        wait::until("the packet to be remembered", Duration::from_secs(10), || {
+        wait::until("the packet to be remembered", PATIENCE, || {
             let (_, told) = explained(agents, &far.to_string())?;
             // The reply is the last one.
             let reply = format!("from-uplink {far} to {}: decap-local", lab.pod("a1-0")?.address());

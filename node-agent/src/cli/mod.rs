@@ -113,6 +113,8 @@ mod tests {
         let cases = [
             ("node-agent", "Usage: node-agent <COMMAND>"),
             ("node-agent run", "--config <FILE>"),
+            ("node-agent explain 10.244", "allowed: an IP address, a prefix (ADDRESS/LENGTH) or a pod"),
+            ("node-agent explain 10.244.1.5/24", "did you mean 10.244.1.0/24?"),
             ("node-agent lookup 10.244", "invalid value '10.244' for '<ADDRESS>': invalid IP address syntax"),
             (
                 "node-agent trace --outcome dorp",
