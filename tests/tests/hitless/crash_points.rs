@@ -220,8 +220,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Crashes at every chosen point, on the way to one side and back in turns. Tells which names were passed.
-    fn walk(&self, agents: &mut Agents) -> Result<()> {
+    /// Crashes at every chosen point, on the way to one side and back in turns. Tells how many crashes
+    /// there were.
+    fn walk(&self, agents: &mut Agents) -> Result<usize> {
         let mut expected = Vec::new();
         let (mut passed, mut all) = (BTreeSet::new(), BTreeSet::new());
         // Twice: the first way there may start from less.
@@ -247,7 +248,7 @@ impl Walk<'_> {
                 })?;
             }
         }
-        Ok(())
+        Ok(rounds * self.sides.len())
     }
 }
 
@@ -344,8 +345,7 @@ fn crashes(
         let traffic = Traffic::start(lab)?;
         let walked = walk.walk(agents);
         let report: Report = traffic.stop()?;
-        walked?;
-        table::row(what, &report)?;
+        table::row(&format!("{what} ({} crashes)", walked?), &report)?;
         report.expect_no_loss()
     })
 }

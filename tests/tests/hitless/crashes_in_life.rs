@@ -51,13 +51,13 @@ fn crashes(
         let traffic = Traffic::start(lab)?;
         let walked = there_and_back(&walk, agents, passes);
         let report = traffic.stop()?;
-        walked?;
-        table::row(what, &report)?;
+        table::row(&format!("{what} ({} crashes)", walked?), &report)?;
         report.expect_no_loss()
     })
 }
 
-fn there_and_back(walk: &Walk, agents: &mut Agents, passes: &[&[&str]]) -> Result<()> {
+/// Tells how many crashes there were.
+fn there_and_back(walk: &Walk, agents: &mut Agents, passes: &[&[&str]]) -> Result<usize> {
     let [one, two] = &walk.sides;
     let ways = [[one, two], [two, one]];
     let mut expected = Vec::new();
@@ -81,7 +81,7 @@ fn there_and_back(walk: &Walk, agents: &mut Agents, passes: &[&[&str]]) -> Resul
                 .with_context(|| format!("after a crash at point {number} ({name}) of a change"))?;
         }
     }
-    Ok(())
+    Ok(rounds * ways.len())
 }
 
 /// One node has a prefix more, or not: that takes the shortcut, where the kernel's routes come directly behind the maps.

@@ -81,6 +81,9 @@ fn story_of(topology: Topology, settings: &Settings, label: &str) -> Result<(), 
         under_traffic(&event("SIGKILL 9 times at random moments"), lab, agents, |agents| {
             killed_again_and_again(agents, Signal::SIGKILL, 1)
         })?;
+        under_traffic(&event("SIGTERM 9 times at random moments"), lab, agents, |agents| {
+            killed_again_and_again(agents, Signal::SIGTERM, 2)
+        })?;
         under_traffic(&event("upgrade to another layout"), lab, agents, |agents| {
             replaced(agents, Some("4077"))
         })?;
