@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
     os::fd::AsFd as _,
 };
 
@@ -118,14 +119,15 @@ impl<'e> Maps<'e> {
         }
     }
 
-    /// Every next-hop object in use, by index.
-    pub fn used_next_hops(&mut self) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
+    /// Every next-hop object in use, by index, up to this one.
+    pub fn used_next_hops(&mut self, highest: u32) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
         let mut used = BTreeMap::new();
         if let Map::Array(data) = self.map(map_name::NEXT_HOPS)? {
             let take = |index: u32, next_hop: NextHop| {
                 if next_hop.kind != NextHopKind::Unused as u32 {
                     used.insert(index, next_hop);
                 }
+                if index < highest { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             if batch::read(data.fd().as_fd(), take).is_ok() {
                 return Ok(used);
@@ -134,7 +136,7 @@ impl<'e> Maps<'e> {
         // A kernel that cannot read many at a time.
         let array = self.next_hops()?;
         used.clear();
-        for index in 0..MAX_NEXT_HOPS {
+        for index in 0..MAX_NEXT_HOPS.min(highest.saturating_add(1)) {
             let next_hop =
                 array.get(&index, 0).map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;
             if next_hop.kind != NextHopKind::Unused as u32 {

@@ -83,6 +83,8 @@ pub enum Setting {
     InterfaceForwardingV4(String),
     /// `net.ipv4.conf.INTERFACE.proxy_arp`: the host answers ARP requests for whatever it has a route to.
     ProxyArp(String),
+    /// `net.ipv4.conf.INTERFACE.rp_filter` = 2: what comes in here may have a source that is reached by another interface.
+    LooseReversePath(String),
     /// `net.ipv6.conf.INTERFACE.accept_ra` = 2: router advertisements are taken even though the host forwards.
     AcceptRa(String),
     /// `net.ipv6.conf.all.forwarding`: the node forwards IPv6 packets.
@@ -100,6 +102,7 @@ impl Setting {
             Self::ForwardingV4 => PathBuf::from("net/ipv4/ip_forward"),
             Self::InterfaceForwardingV4(interface) => of_interface("ipv4", interface, "forwarding"),
             Self::ProxyArp(interface) => of_interface("ipv4", interface, "proxy_arp"),
+            Self::LooseReversePath(interface) => of_interface("ipv4", interface, "rp_filter"),
             Self::AcceptRa(interface) => of_interface("ipv6", interface, "accept_ra"),
             Self::ForwardingV6 => of_interface("ipv6", "all", "forwarding"),
         }
@@ -109,7 +112,7 @@ impl Setting {
     #[must_use]
     pub fn value(&self) -> &'static str {
         match self {
-            Self::AcceptRa(_) => "2",
+            Self::AcceptRa(_) | Self::LooseReversePath(_) => "2",
             Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
                 "1"
             }
@@ -122,6 +125,8 @@ impl Setting {
         match self {
             // 0 is somebody's decision to take none at all.
             Self::AcceptRa(_) => content != "1",
+            // Also 0 is not enough where it is 1 for all interfaces.
+            Self::LooseReversePath(_) => content == "2",
             Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
                 !matches!(content, "0" | "")
             }

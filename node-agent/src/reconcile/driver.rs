@@ -41,6 +41,8 @@ pub struct Pass {
     pub healthy: bool,
     /// Whether what is wanted, or the host's network, may be other than in the pass before.
     pub changed: bool,
+    /// Whether somebody may have changed the masquerade table.
+    pub table_changed: bool,
 }
 
 /// Owns the datapath and keeps it, and the kernel's tables, as wanted.
@@ -274,7 +276,7 @@ impl<D: Datapath> Reconciler<D> {
         if !self.report.pending.is_due(&object, Instant::now()) {
             return outcome.tried.postpone(object);
         }
-        match self.masquerade.pass(wanted, pass.audit).await {
+        match self.masquerade.pass(wanted, pass.audit || pass.table_changed).await {
             Ok(changed) => outcome.work.host_changes += usize::from(changed),
             Err(failed) => outcome.failed(object, failed.change, failed.error.to_string()),
         }

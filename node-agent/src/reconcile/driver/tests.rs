@@ -8,7 +8,8 @@ use crate::{
     model::{AddressFamily, Attachment, NextHopKey, NodePath, WantedRoute},
 };
 
-const ALL: Pass = Pass { allow_delete: true, audit: false, healthy: true, changed: true };
+const ALL: Pass =
+    Pass { allow_delete: true, audit: false, healthy: true, changed: true, table_changed: false };
 
 /// Two nodes with a prefix each, and a pod's interface.
 fn wanted() -> Wanted {

@@ -25,6 +25,7 @@ fn host() -> HostView {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: true,
         peer: None,
     };

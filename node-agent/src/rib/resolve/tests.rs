@@ -34,6 +34,7 @@ fn link(index: u32, name: &str) -> Link {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: true,
         peer: None,
     }
@@ -67,6 +68,7 @@ fn host() -> HostView {
         neighbours: vec![],
         forwarding_v4: true,
         forwarding_v6: Some(false),
+        reverse_path_all: 0,
         path_mtus: BTreeMap::new(),
     }
 }

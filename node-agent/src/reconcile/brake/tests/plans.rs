@@ -28,6 +28,7 @@ fn link(index: u32, up: bool) -> Link {
         ethernet: true,
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: false,
         peer: None,
     }
