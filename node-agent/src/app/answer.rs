@@ -1,6 +1,6 @@
 //! What the agent answers to its command line.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use node_ebpf_common::{
     LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
@@ -54,9 +54,8 @@ impl App {
     }
 
     pub(super) async fn look_at_host(&mut self) -> Result<(), String> {
-        let view = self.host.observe().await.map_err(|error| error.to_string())?;
-        self.see(view);
-        Ok(())
+        self.stale.host = true;
+        self.observe().await.map_err(|error| error.to_string())
     }
 
     pub(super) fn counters(&mut self) -> Result<Response, String> {
@@ -327,7 +326,7 @@ fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
 }
 
 fn reconcile_status(report: &Report, passes: &Passes) -> ReconcileStatus {
-    let next_retry = report.retry_after().unwrap_or_default().as_secs();
+    let now = Instant::now();
     ReconcileStatus {
         passes: report.passes,
         last_change_seconds_ago: report.last_change.map(|at| at.elapsed().as_secs()),
@@ -338,11 +337,11 @@ fn reconcile_status(report: &Report, passes: &Passes) -> ReconcileStatus {
         pending: report
             .pending
             .iter()
-            .map(|(change, pending)| PendingChange {
-                change: change.clone(),
+            .map(|(_, pending)| PendingChange {
+                change: pending.change.clone(),
                 error: pending.error.clone(),
                 attempts: pending.attempts,
-                next_retry_seconds: next_retry,
+                next_retry_seconds: pending.next.saturating_duration_since(now).as_secs(),
             })
             .collect(),
     }

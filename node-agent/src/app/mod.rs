@@ -13,7 +13,9 @@
 //! Handlers only mark what is dirty; one loop applies. Stopping leaves everything in place.
 
 mod answer;
+mod audit;
 mod brake;
+mod decide;
 mod explain;
 mod explain_rib;
 mod log;
@@ -29,6 +31,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
 use brake::{Memory, pods_at_home};
+use decide::Stale;
 pub use log::LogHandle;
 use network::Uplinks;
 use passes::{Passes, Preparation};
@@ -47,11 +50,11 @@ use crate::{
     config::{Config, XdpMode},
     datapath::BpfDatapath,
     events::{EventKind, Events},
-    host::{Host, HostChanged, HostError, HostWatch},
+    host::{Host, HostChanged, HostWatch},
     masquerade::MasqueradeTable,
-    model::{HostView, NextHopKey, PodMtu, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
+    model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
     reconcile::{Pass, Reconciler},
-    rib::{PathMtus, ResolveSettings, Resolved, Selection, Table, address_of, resolve, select},
+    rib::{PathMtus, Resolved, Selection, Table, address_of},
     source,
 };
 
@@ -89,6 +92,13 @@ struct App {
     due: Instant,
     /// When everything is read back the next time.
     audit: Instant,
+    /// When the datapath alone is read back the next time.
+    map_audit: Instant,
+    stale: Stale,
+    /// Digest of the host's routes as they are in the view; none if it is not known.
+    routes_digest: Option<u64>,
+    /// What the masquerade table should hold; none if there should be none.
+    masquerade: Option<MasqueradeTable>,
 }
 
 /// Runs the agent until it is told to stop.
@@ -153,6 +163,10 @@ impl App {
             started: now,
             due: now + config.audit_interval,
             audit: now + config.audit_interval,
+            map_audit: now + config.audit_interval,
+            stale: Stale::default(),
+            routes_digest: None,
+            masquerade: None,
             config,
         }
     }
@@ -169,7 +183,10 @@ impl App {
         loop {
             tokio::select! {
                 Some(update) = updates.recv() => self.take(update).await,
-                Some(HostChanged) = changed.recv() => self.due = self.due.min(Instant::now() + HOST_SETTLE),
+                Some(HostChanged) = changed.recv() => {
+                    self.stale.host = true;
+                    self.due = self.due.min(Instant::now() + HOST_SETTLE);
+                }
                 Some(report) = reports.recv() => self.learn_path_mtu(&report),
                 Some((request, reply)) = calls.recv() => {
                     // Whoever asked may have gone.
@@ -177,6 +194,7 @@ impl App {
                 }
                 Some(input) = self.tracing.next() => self.trace(input).await,
                 () = sleep_until(self.due.min(self.audit)) => self.pass().await,
+                () = sleep_until(self.map_audit) => self.audit_datapath(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -206,20 +224,10 @@ impl App {
             }
         }
         let synced = matches!(update.event, SourceEvent::Synced);
-        self.table.apply(update);
+        self.stale.selection |= self.table.apply(update);
         if synced {
             self.shortcut().await;
         }
-    }
-
-    /// The host's network, with what routers have told. The other ends of veths only if they may have to be changed.
-    async fn observe(&self) -> Result<HostView, HostError> {
-        let mut view = self.host.observe().await?;
-        view.path_mtus = self.path_mtus.iter().map(|(node, learned)| (node, learned.mtu)).collect();
-        if self.config.pod_mtu != PodMtu::Keep {
-            self.host.observe_peers(&mut view).await?;
-        }
-        Ok(view)
     }
 
     /// Observes, decides and makes one pass.
@@ -233,28 +241,15 @@ impl App {
         if audit {
             self.check_state_dir();
         }
-        match self.observe().await {
-            Ok(view) => self.see(view),
-            Err(error) => {
-                warn!("cannot read the host's network: {error}");
-                self.due = now + Duration::from_secs(1);
-                return;
-            }
+        if let Err(error) = self.observe().await {
+            warn!("cannot read the host's network: {error}");
+            self.stale.host = true;
+            self.due = now + Duration::from_secs(1);
+            return;
         }
         preparation.observed();
         self.news = News::Nothing;
-        // First, so that there are never two of each.
-        (self.selection, self.resolved) = Default::default();
-        self.selection = select(&self.table, &self.config.node);
-        preparation.selected();
-        let settings = ResolveSettings {
-            uplinks: self.config.uplinks.clone(),
-            source_check: self.config.source_check,
-            xdp: self.config.xdp != XdpMode::Off,
-            pod_mtu: self.config.pod_mtu,
-        };
-        self.resolved = resolve(&self.selection, &self.view, &settings);
-        preparation.resolved();
+        let changed = self.decide(&mut preparation);
         self.refresh_trace();
         self.follow_uplinks();
         self.settled = self.table.ready();
@@ -267,21 +262,25 @@ impl App {
             return;
         }
         self.retain_path_mtus();
-        let pass = Pass { allow_delete: self.settled, audit, healthy: self.sources_are_healthy() };
-        let masquerade =
-            self.config.masquerade.then(|| MasqueradeTable::of(&self.selection, &self.config.node));
+        let healthy = self.sources_are_healthy();
+        let pass = Pass { allow_delete: self.settled, audit, healthy, changed };
         let at_home = || pods_at_home(&self.table, &self.selection);
         let (wanted, view) = (&self.resolved.wanted, &self.view);
-        self.reconciler.pass(wanted, masquerade.as_ref(), view, pass, &at_home).await;
+        self.reconciler.pass(wanted, self.masquerade.as_ref(), view, pass, &at_home).await;
+        if audit {
+            self.map_audit = self.map_audit_after(self.reconciler.report().work.observe);
+        }
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.follow_brake();
         self.tell_of_pass();
-        memory::give_back();
+        if changed || self.reconciler.report().work.changes() > 0 {
+            memory::give_back();
+        }
         if audit && self.config.xdp != XdpMode::Off {
             self.confirm_neighbours().await;
         }
-        if let Some(retry) = self.reconciler.report().retry_after() {
-            self.due = self.due.min(Instant::now() + retry);
+        if let Some(next) = self.reconciler.report().pending.next() {
+            self.due = self.due.min(Instant::from_std(next));
         }
     }
 

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{App, HOST_SETTLE, Preparation};
 use crate::{
-    model::{HostView, KernelRoute, Node, Object, SourceEvent, SourceUpdate},
+    model::{Node, Object, SourceEvent, SourceUpdate},
     rib::{Table, amendment},
 };
 
@@ -47,13 +47,6 @@ impl News {
 }
 
 impl App {
-    /// Takes in how the host's network is.
-    pub(super) fn see(&mut self, view: HostView) {
-        let foreign = view.routes.iter().filter(|route| route.protocol != KernelRoute::PROTOCOL);
-        self.foreign = foreign.map(|route| route.destination).collect();
-        self.view = view;
-    }
-
     /// Brings the change of one node into the maps at once if nothing else has to do with it; the next pass confirms
     /// it. Only once everything has been made sure of by a pass: then selection and resolution are of the table as it
     /// was before.

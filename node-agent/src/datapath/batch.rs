@@ -12,6 +12,12 @@ use nix::libc;
 /// none for LPM tries: they refuse.
 const MAP_UPDATE_BATCH: libc::c_int = 26;
 
+/// Command number of `BPF_MAP_LOOKUP_BATCH`, which the same kernels have for the same maps.
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// How many entries are read at a time.
+const READ_TOGETHER: usize = 4096;
+
 /// The part of `union bpf_attr` that the batch commands have.
 #[repr(C)]
 struct Attributes {
@@ -56,6 +62,58 @@ pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Reads every entry of a map whose keys and values have these types, and hands each over. If that fails, some may have
+/// been handed over.
+///
+/// # Errors
+/// The kernel refuses, or cannot do this with such a map.
+pub(super) fn read<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut take: impl FnMut(K, V),
+) -> io::Result<()> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let (mut keys, mut values) = (vec![K::default(); READ_TOGETHER], vec![V::default(); READ_TOGETHER]);
+    // A key, or a number of the kernel's own of 32 bits.
+    let mut position = [0_u64; 4];
+    debug_assert!(size_of::<K>() <= size_of_val(&position));
+    let mut first = true;
+    loop {
+        let place = position.as_mut_ptr().expose_provenance() as u64;
+        let mut attributes = Attributes {
+            in_batch: if first { 0 } else { place },
+            out_batch: place,
+            keys: keys.as_mut_ptr().expose_provenance() as u64,
+            values: values.as_mut_ptr().expose_provenance() as u64,
+            count: u32::try_from(READ_TOGETHER).map_err(invalid)?,
+            map_fd: u32::try_from(map.as_raw_fd()).map_err(invalid)?,
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel writes at most `count` keys and values of the map's sizes, for which there is room, one
+        // position, for which there is room for any key of ours, and into the attributes, whose size it is told; all
+        // outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                MAP_LOOKUP_BATCH,
+                std::ptr::from_mut(&mut attributes),
+                size_of::<Attributes>(),
+            )
+        };
+        let error = (result < 0).then(io::Error::last_os_error);
+        let last = error.as_ref().and_then(io::Error::raw_os_error) == Some(libc::ENOENT);
+        if let Some(error) = error.filter(|_| !last) {
+            return Err(error);
+        }
+        let count = usize::try_from(attributes.count).map_err(invalid)?;
+        keys.iter().zip(&values).take(count).for_each(|(key, value)| take(*key, *value));
+        if last {
+            return Ok(());
+        }
+        first = false;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs::File, os::fd::AsFd as _};
@@ -66,5 +124,6 @@ mod tests {
     fn what_is_no_map_is_refused() {
         let no_map = File::open("/dev/null").unwrap();
         assert!(update(no_map.as_fd(), &[1_u32, 2], &[3_u32, 4]).is_err());
+        assert!(read(no_map.as_fd(), |_: u32, _: u32| panic!("nothing can be read")).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd as _,
 };
 
 use aya::{
@@ -14,7 +15,7 @@ use node_ebpf_common::{
     COUNTERS, Counter, Endpoint, MAX_NEXT_HOPS, NextHop, NextHopKind, Route, Settings, map_name,
 };
 
-use super::DatapathError;
+use super::{DatapathError, batch};
 use crate::model::Prefix;
 
 /// The maps of a loaded object.
@@ -119,8 +120,20 @@ impl<'e> Maps<'e> {
 
     /// Every next-hop object in use, by index.
     pub fn used_next_hops(&mut self) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
-        let array = self.next_hops()?;
         let mut used = BTreeMap::new();
+        if let Map::Array(data) = self.map(map_name::NEXT_HOPS)? {
+            let take = |index: u32, next_hop: NextHop| {
+                if next_hop.kind != NextHopKind::Unused as u32 {
+                    used.insert(index, next_hop);
+                }
+            };
+            if batch::read(data.fd().as_fd(), take).is_ok() {
+                return Ok(used);
+            }
+        }
+        // A kernel that cannot read many at a time.
+        let array = self.next_hops()?;
+        used.clear();
         for index in 0..MAX_NEXT_HOPS {
             let next_hop =
                 array.get(&index, 0).map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;

@@ -20,7 +20,7 @@ use crate::model::Prefix;
 /// An address of the family whose routes a map holds.
 pub(super) trait RouteAddress: Copy + Into<IpAddr> {
     /// Its bytes in network byte order, as the map has them.
-    type Bytes: aya::Pod + Into<Self>;
+    type Bytes: aya::Pod + Default + Into<Self>;
     /// The map.
     const MAP: &'static str;
 
@@ -45,6 +45,17 @@ impl RouteAddress for Ipv6Addr {
     }
 }
 
+/// The trie's key, as plain bytes.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Default)]
+struct RawKey<B> {
+    length: u32,
+    address: B,
+}
+
+// SAFETY: without padding, and without pointers: any bit pattern is a value.
+unsafe impl<B: aya::Pod> aya::Pod for RawKey<B> {}
+
 /// The trie's key.
 fn key<A: RouteAddress>(address: A, length: u8) -> Key<A::Bytes> {
     Key::new(u32::from(length), address.bytes())
@@ -65,6 +76,17 @@ impl Maps<'_> {
 
     /// Every route of a family.
     pub(super) fn routes_of<A: RouteAddress>(&mut self) -> Result<BTreeMap<Prefix, Route>, DatapathError> {
+        let mut routes = Vec::new();
+        if let Map::LpmTrie(data) = self.map(A::MAP)? {
+            let take = |key: RawKey<A::Bytes>, route: Route| {
+                routes.push((prefix::<A>(&Key::new(key.length, key.address)), route));
+            };
+            if batch::read(data.fd().as_fd(), take).is_ok() {
+                // Made of a list, the map is full, and sorted it is made quickly.
+                return Ok(routes.into_iter().collect());
+            }
+        }
+        // A kernel that cannot read many at a time.
         let read = |entry: Result<(Key<A::Bytes>, Route), MapError>| {
             let (key, route) = entry.map_err(failed(A::MAP, "read the routes"))?;
             Ok((prefix::<A>(&key), route))

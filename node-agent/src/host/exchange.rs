@@ -1,7 +1,7 @@
 //! Many netlink requests or objects at a time, on a socket without a task of its own: the kernel works while it takes
 //! a request, so that its answers are there when sending returns.
 
-use std::{io, ops::ControlFlow};
+use std::{hash::Hasher, io, ops::ControlFlow};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -102,10 +102,7 @@ impl Exchange {
         request: RouteNetlinkMessage,
         mut take: impl FnMut(RouteNetlinkMessage),
     ) -> Result<(), NetlinkError> {
-        let mut bytes = Vec::new();
-        self.append(&mut bytes, &request, NLM_F_DUMP);
-        let sequence = self.sequence;
-        self.socket.send(&bytes, 0).map_err(|error| NetlinkError::from_io(&error))?;
+        let sequence = self.begin_dump(&request)?;
         let mut dump = Dump::default();
         let mut outcome = Ok(());
         self.receive(|message| {
@@ -121,6 +118,49 @@ impl Exchange {
             }
         })?;
         outcome
+    }
+
+    /// Mixes every object of a table into a digest, as the kernel writes it, which takes a fraction of the time of reading
+    /// what it means: the same digest is the same table.
+    ///
+    /// # Errors
+    /// As [`Self::dump`].
+    pub(super) fn digest(
+        &mut self,
+        request: &RouteNetlinkMessage,
+        digest: &mut impl Hasher,
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.begin_dump(request)?;
+        let mut dump = Dump::default();
+        let mut outcome = Ok(());
+        self.receive_raw(|message| {
+            let Some(header) = header(message).filter(|header| header.sequence == sequence) else {
+                return ControlFlow::Continue(());
+            };
+            if header.is_object() {
+                digest.write(&message[HEADER_BYTES..]);
+                dump.interrupted_by(header.flags);
+                return ControlFlow::Continue(());
+            }
+            let ended =
+                NetlinkMessage::deserialize(message).ok().and_then(|message| dump.take(message, |_| {}));
+            match ended {
+                Some(ended) => {
+                    outcome = ended;
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
+            }
+        })?;
+        outcome
+    }
+
+    /// Asks for a table, and tells the number of the request.
+    fn begin_dump(&mut self, request: &RouteNetlinkMessage) -> Result<u32, NetlinkError> {
+        let mut bytes = Vec::new();
+        self.append(&mut bytes, request, NLM_F_DUMP);
+        self.socket.send(&bytes, 0).map_err(|error| NetlinkError::from_io(&error))?;
+        Ok(self.sequence)
     }
 
     fn append(&mut self, bytes: &mut Vec<u8>, request: &RouteNetlinkMessage, flags: u16) {
@@ -142,6 +182,14 @@ impl Exchange {
         &mut self,
         mut take: impl FnMut(NetlinkMessage<RouteNetlinkMessage>) -> ControlFlow<()>,
     ) -> Result<(), NetlinkError> {
+        // What makes no sense is left out.
+        self.receive_raw(|message| {
+            NetlinkMessage::deserialize(message).map_or(ControlFlow::Continue(()), &mut take)
+        })
+    }
+
+    /// The same, before anything is read of it.
+    fn receive_raw(&mut self, mut take: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), NetlinkError> {
         let mut lost = false;
         loop {
             self.buffer.clear();
@@ -163,18 +211,34 @@ impl Exchange {
     }
 }
 
-/// The messages in a buffer, without those that make no sense.
-fn messages(mut buffer: &[u8]) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> + '_ {
+/// The messages in a buffer, each with its header.
+fn messages(mut buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        loop {
-            let length = u32::from_ne_bytes(buffer.get(..4)?.try_into().ok()?) as usize;
-            let message = buffer.get(..length).filter(|_| length >= HEADER_BYTES)?;
-            buffer = buffer.get(length.next_multiple_of(4)..).unwrap_or_default();
-            if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) {
-                return Some(message);
-            }
-        }
+        let length = u32::from_ne_bytes(buffer.get(..4)?.try_into().ok()?) as usize;
+        let message = buffer.get(..length).filter(|_| length >= HEADER_BYTES)?;
+        buffer = buffer.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
     })
+}
+
+/// What is looked at of `struct nlmsghdr`.
+struct Header {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+}
+
+impl Header {
+    /// Whether an object follows: lower numbers are netlink's own (`NLMSG_MIN_TYPE`).
+    fn is_object(&self) -> bool {
+        self.kind >= 16
+    }
+}
+
+fn header(message: &[u8]) -> Option<Header> {
+    let half = |at: usize| Some(u16::from_ne_bytes(message.get(at..at + 2)?.try_into().ok()?));
+    let sequence = u32::from_ne_bytes(message.get(8..12)?.try_into().ok()?);
+    Some(Header { kind: half(4)?, flags: half(6)?, sequence })
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Reads the host's network.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hasher as _},
+};
 
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -29,6 +32,33 @@ impl Host {
     ///
     /// If a table cannot be read, or does not stop changing.
     pub async fn observe(&self) -> Result<HostView, HostError> {
+        Ok(HostView { routes: read_routes(&mut exchange()?).await?, ..self.observe_all_but_routes().await? })
+    }
+
+    /// A digest of the main table, of both families: as long as it stays the same, so does the table.
+    ///
+    /// # Errors
+    ///
+    /// If a table cannot be read, or does not stop changing.
+    pub async fn routes_digest(&self) -> Result<u64, HostError> {
+        let mut exchange = exchange()?;
+        let mut digest = DefaultHasher::new();
+        for (number, _) in FAMILIES {
+            match exchange.digest(&dump_routes(number), &mut digest) {
+                // The kernel makes a table when its first route comes.
+                Ok(()) | Err(NetlinkError::Refused { errno: Errno::ENOENT, .. }) => {}
+                Err(reason) => return Err(HostError::Read { table: "routes", reason }),
+            }
+        }
+        Ok(digest.finish())
+    }
+
+    /// The same as [`Self::observe`], without the routes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn observe_all_but_routes(&self) -> Result<HostView, HostError> {
         let session = Session::open()?;
         let links = read(&session, "links", dump_links()).await?;
         let addresses = read(&session, "addresses", dump_addresses()).await?;
@@ -38,13 +68,17 @@ impl Host {
         Ok(HostView {
             links: links.iter().filter_map(decode_link).collect(),
             addresses: addresses.iter().filter_map(decode_address).collect(),
-            routes: read_routes(&mut Exchange::open().map_err(HostError::Socket)?).await?,
+            routes: Vec::new(),
             neighbours: neighbours.iter().filter_map(decode_our_neighbour).collect(),
             forwarding_v4: self.sysctls.is_met(&Setting::ForwardingV4)?,
             forwarding_v6,
             path_mtus: BTreeMap::new(),
         })
     }
+}
+
+fn exchange() -> Result<Exchange, HostError> {
+    Exchange::open().map_err(HostError::Socket)
 }
 
 /// The main table, of both families.

@@ -211,6 +211,11 @@ pub(super) struct Dump {
 }
 
 impl Dump {
+    /// Takes the flags of a message that nobody reads.
+    pub(super) fn interrupted_by(&mut self, flags: u16) {
+        self.interrupted |= flags & NLM_F_DUMP_INTR != 0;
+    }
+
     /// Takes the next message and hands over the object in it; the outcome once it was the last one.
     pub(super) fn take(
         &mut self,

@@ -26,6 +26,16 @@ pub struct HostView {
 }
 
 impl HostView {
+    /// Whether everything but the routes is the same.
+    #[must_use]
+    pub fn is_same_but_routes(&self, other: &Self) -> bool {
+        // Taken apart, so that a new field cannot be forgotten here.
+        let Self { links, addresses, routes: _, neighbours, forwarding_v4, forwarding_v6, path_mtus } = self;
+        (links, addresses, neighbours, path_mtus)
+            == (&other.links, &other.addresses, &other.neighbours, &other.path_mtus)
+            && (forwarding_v4, forwarding_v6) == (&other.forwarding_v4, &other.forwarding_v6)
+    }
+
     /// The link with this name.
     #[must_use]
     pub fn link_by_name(&self, name: &str) -> Option<&Link> {

@@ -32,6 +32,24 @@ pub enum HostChange {
 }
 
 impl HostChange {
+    /// What it changes, whatever it makes of it.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::Set(setting) => setting.to_string(),
+            Self::AddAddress(change) | Self::DeleteAddress(change) => {
+                format!("address {} at interface {}", change.address, change.link)
+            }
+            Self::SetNeighbour(change) | Self::DeleteNeighbour(change) => {
+                format!("neighbour {} at interface {}", change.neighbour.address, change.neighbour.link)
+            }
+            Self::AddRoute(change) | Self::ReplaceRoute(change) | Self::DeleteRoute(change) => {
+                format!("kernel route {} of metric {}", change.route.destination, change.route.metric)
+            }
+            Self::SetMtu(change) => format!("MTU of interface {}", change.link),
+        }
+    }
+
     /// Whether it takes something away that nothing replaces.
     #[must_use]
     pub fn is_removal(&self) -> bool {

@@ -1,18 +1,20 @@
 //! One pass: plan against what is observed, hold back what the brake holds, make the changes, remember what failed.
 
+mod backlog;
 mod hold_back;
 mod notes;
 mod points;
+mod read_back;
+mod report;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::hold_back::{AtHome, Plans};
 pub use self::notes::PassNotes;
+use self::report::Outcome;
+pub use self::report::{Report, Work};
 use super::{
     AttachmentState, Brake, MapChange, ObservedDatapath, PlanOptions, plan_datapath, plan_host, shortcut,
 };
@@ -20,80 +22,13 @@ use crate::{
     datapath::Datapath,
     fault::{self, Point},
     host::Host,
-    masquerade::{Masquerade, MasqueradeTable, Nft},
+    masquerade::{self, Masquerade, MasqueradeTable, Nft},
     model::{HostChange, HostView, Wanted},
     rib::Amendment,
 };
 
-/// First retry of what failed; doubles with each attempt.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Retries are never further apart.
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-
 /// How many routes are written to the maps together.
 const ROUTES_TOGETHER: usize = 1024;
-
-/// A change that failed and stays to be made.
-#[derive(Debug, Clone)]
-pub struct Pending {
-    /// Why it failed the last time.
-    pub error: String,
-    /// How often it has been tried.
-    pub attempts: u32,
-}
-
-/// What a pass did, and how long each part of it took.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Work {
-    /// Changes to maps and hooks that were made.
-    pub datapath_changes: usize,
-    /// Changes to the kernel's own tables that were made, the masquerade table being one.
-    pub host_changes: usize,
-    /// Reading back the datapath where that was due, and planning its changes.
-    pub plan: Duration,
-    /// Making those to maps.
-    pub maps: Duration,
-    /// Making those to hooks.
-    pub hooks: Duration,
-    /// Planning and making the changes to the kernel's own tables.
-    pub host: Duration,
-    /// All of it, the masquerade table too.
-    pub total: Duration,
-}
-
-impl Work {
-    /// How many changes were made.
-    #[must_use]
-    pub fn changes(&self) -> usize {
-        self.datapath_changes + self.host_changes
-    }
-}
-
-/// What the passes so far came to.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// How many passes there were.
-    pub passes: u64,
-    /// What the last pass did, and how long it took.
-    pub work: Work,
-    /// When the last pass was done with the datapath.
-    pub datapath_done: Option<Instant>,
-    /// When a pass last changed anything.
-    pub last_change: Option<Instant>,
-    /// What failed and stays to be made, by what it would change.
-    pub pending: BTreeMap<String, Pending>,
-    /// What is not done because it would touch what is not ours, or does not fit.
-    pub conflicts: Vec<String>,
-}
-
-impl Report {
-    /// When to try again what failed; none if nothing did.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        let attempts = self.pending.values().map(|pending| pending.attempts).min()?;
-        Some(RETRY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(RETRY_LONGEST))
-    }
-}
 
 /// How a pass is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +39,8 @@ pub struct Pass {
     pub audit: bool,
     /// Whether every source could be read the last time: what is missing in one that failed is not repeated by it.
     pub healthy: bool,
+    /// Whether what is wanted, or the host's network, may be other than in the pass before.
+    pub changed: bool,
 }
 
 /// Owns the datapath and keeps it, and the kernel's tables, as wanted.
@@ -118,6 +55,9 @@ pub struct Reconciler<D> {
     search_from: u32,
     report: Report,
     notes: PassNotes,
+    /// Whether the last pass found nothing to do, nothing failed and nothing is held: then the next one has nothing to do
+    /// either unless something has changed.
+    even: bool,
 }
 
 impl<D: Datapath> Reconciler<D> {
@@ -125,7 +65,7 @@ impl<D: Datapath> Reconciler<D> {
     pub fn new(datapath: D, host: Host, brake: Brake) -> Self {
         let masquerade = Masquerade::new(Nft::system());
         let (report, notes) = Default::default();
-        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report, notes }
+        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report, notes, even: false }
     }
 
     /// What the passes so far came to.
@@ -156,6 +96,7 @@ impl<D: Datapath> Reconciler<D> {
         if let Some(observed) = &mut self.observed {
             observed.attachments.values_mut().for_each(|state| *state = AttachmentState::Stale);
         }
+        self.even = false;
     }
 
     /// Makes one pass: first the datapath, which the kernel's routes rely on, then the kernel's tables. A pod `at_home`
@@ -170,6 +111,12 @@ impl<D: Datapath> Reconciler<D> {
     ) {
         let started = Instant::now();
         let mut outcome = Outcome::default();
+        self.read_back(pass, &mut outcome);
+        if self.even && !pass.changed {
+            outcome.conflicts = std::mem::take(&mut self.report.conflicts);
+            self.masquerade_pass(masquerade, pass, &mut outcome).await;
+            return self.conclude(outcome, started);
+        }
         let mut plans = Plans {
             maps: self.plan_datapath(wanted, pass, &mut outcome),
             host: plan_host_changes(wanted, view, pass, &mut outcome),
@@ -178,6 +125,7 @@ impl<D: Datapath> Reconciler<D> {
         if let Some(observed) = &self.observed {
             self.notes = PassNotes::of(&plans.maps, &wanted.datapath, observed);
         }
+        let nothing_to_do = plans.maps.is_empty() && plans.host.is_empty() && pass.allow_delete;
         self.make(&plans.maps, &mut outcome);
         fault::point(Point::DatapathDone);
         let datapath_done = Instant::now();
@@ -189,6 +137,7 @@ impl<D: Datapath> Reconciler<D> {
         let masquerade = masquerade.map(|table| table.with(held.as_deref().unwrap_or_default()));
         self.masquerade_pass(masquerade.as_deref(), pass, &mut outcome).await;
         self.conclude(outcome, started);
+        self.even = nothing_to_do && self.report.pending.is_empty() && self.brake.hold().is_none();
         fault::point(Point::PassDone);
     }
 
@@ -211,29 +160,26 @@ impl<D: Datapath> Reconciler<D> {
         self.report.datapath_done = Some(datapath_done);
         self.make_host(&steps.host, &mut outcome).await;
         outcome.work.host = datapath_done.elapsed();
-        let complete = outcome.failures.is_empty();
+        let complete = outcome.tried.is_clean();
         self.conclude(outcome, started);
+        self.even = false;
         complete
+    }
+
+    /// Makes everything that failed due: what stood in the way may be gone.
+    pub fn try_all_again(&mut self) {
+        self.report.pending.make_due(Instant::now());
     }
 
     /// The changes to maps and hooks; none if it is not known what is there.
     fn plan_datapath(&mut self, wanted: &Wanted, pass: Pass, outcome: &mut Outcome) -> Vec<MapChange> {
         let started = Instant::now();
-        if pass.audit || self.observed.is_none() {
-            match self.datapath.observe() {
-                Ok(observed) => self.observed = Some(observed),
-                Err(error) => {
-                    outcome.failed("read back the datapath".to_owned(), error.to_string());
-                    return Vec::new();
-                }
-            }
-        }
         let Some(observed) = &mut self.observed else { return Vec::new() };
         let options = PlanOptions { allow_delete: pass.allow_delete, search_from: self.search_from };
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
-        outcome.work.plan = started.elapsed();
+        outcome.work.plan = outcome.work.observe + started.elapsed();
         plan.changes
     }
 
@@ -241,12 +187,21 @@ impl<D: Datapath> Reconciler<D> {
     fn make(&mut self, changes: &[MapChange], outcome: &mut Outcome) {
         let Some(observed) = &mut self.observed else { return };
         let planned = Instant::now();
+        let backlog = &self.report.pending;
+        // What failed in this pass, or before and is not due: other changes may rely on it.
         let mut failed = Vec::new();
+        let mut refused = false;
         let mut rest = changes;
         while let Some(first) = rest.first() {
-            let together = if failed.is_empty() { routes_at_first(rest) } else { 0 };
+            let all_due = failed.is_empty() && backlog.is_empty();
+            let together = if all_due { routes_at_first(rest) } else { 0 };
             let (now, later) = rest.split_at(together.max(1));
             rest = later;
+            if !backlog.is_due(&first.object(), planned) {
+                outcome.tried.postpone(first.object());
+                failed.push(first.clone());
+                continue;
+            }
             if must_wait(first, &failed, observed) {
                 debug!("{first} waits for what it relies on");
                 continue;
@@ -266,8 +221,9 @@ impl<D: Datapath> Reconciler<D> {
                         outcome.work.datapath_changes += 1;
                     }
                     Err(error) => {
-                        outcome.failed(change.to_string(), error.to_string());
+                        outcome.failed(change.object(), change.to_string(), error.to_string());
                         failed.push(change.clone());
+                        refused = true;
                     }
                 }
             }
@@ -276,7 +232,7 @@ impl<D: Datapath> Reconciler<D> {
         if changes.len() > observed.routes.len() / 2 {
             observed.pack();
         }
-        if !failed.is_empty() {
+        if refused {
             // What is there after a failure shows when it is read back.
             self.observed = None;
         }
@@ -284,20 +240,27 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Makes changes to the kernel's own tables, in their order.
     async fn make_host(&self, changes: &[HostChange], outcome: &mut Outcome) {
+        let (backlog, now) = (&self.report.pending, Instant::now());
+        let (changes, later): (Vec<_>, Vec<_>) =
+            changes.iter().cloned().partition(|change| backlog.is_due(&change.object(), now));
+        later.iter().for_each(|change| outcome.tried.postpone(change.object()));
         if changes.is_empty() {
             return;
         }
-        match self.host.apply_all(changes).await {
+        match self.host.apply_all(&changes).await {
             Ok(results) => {
                 for (change, result) in changes.iter().zip(results) {
                     debug!("{change}");
                     match result {
                         Ok(()) => outcome.work.host_changes += 1,
-                        Err(error) => outcome.failed(change.to_string(), error.to_string()),
+                        Err(error) => outcome.failed(change.object(), change.to_string(), error.to_string()),
                     }
                 }
             }
-            Err(error) => outcome.failed("change the host's network".to_owned(), error.to_string()),
+            Err(error) => {
+                let what = "change the host's network".to_owned();
+                outcome.failed(what.clone(), what, error.to_string());
+            }
         }
     }
 
@@ -307,9 +270,13 @@ impl<D: Datapath> Reconciler<D> {
         if !pass.allow_delete {
             return;
         }
+        let object = format!("nftables table {}", masquerade::TABLE);
+        if !self.report.pending.is_due(&object, Instant::now()) {
+            return outcome.tried.postpone(object);
+        }
         match self.masquerade.pass(wanted, pass.audit).await {
             Ok(changed) => outcome.work.host_changes += usize::from(changed),
-            Err(failed) => outcome.failed(failed.change, failed.error.to_string()),
+            Err(failed) => outcome.failed(object, failed.change, failed.error.to_string()),
         }
     }
 
@@ -318,16 +285,7 @@ impl<D: Datapath> Reconciler<D> {
         report.passes += 1;
         report.work = Work { total: started.elapsed(), ..outcome.work };
         report.conflicts = outcome.conflicts;
-        let mut pending = BTreeMap::new();
-        for (change, error) in outcome.failures {
-            let before = report.pending.get(&change);
-            if before.is_none_or(|before| before.error != error) {
-                warn!("cannot {change}: {error}");
-            }
-            let attempts = before.map_or(0, |before| before.attempts) + 1;
-            pending.insert(change, Pending { error, attempts });
-        }
-        report.pending = pending;
+        report.pending.conclude(outcome.tried, Instant::now());
         if report.work.changes() > 0 {
             report.last_change = Some(Instant::now());
             info!("{} changes in {:.1?}", report.work.changes(), report.work.total);
@@ -367,20 +325,6 @@ fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapa
         (MapChange::RemoveLayout { .. }, _) => true,
         _ => false,
     })
-}
-
-/// What a pass came to so far.
-#[derive(Default)]
-struct Outcome {
-    work: Work,
-    failures: Vec<(String, String)>,
-    conflicts: Vec<String>,
-}
-
-impl Outcome {
-    fn failed(&mut self, change: String, error: String) {
-        self.failures.push((change, error));
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod brake;
 mod datapath_plan;
 mod driver;
 mod host_plan;
+mod object;
 mod shortcut;
 
 pub use brake::{Brake, BrakeNote, Hold, Release, SavedHold};

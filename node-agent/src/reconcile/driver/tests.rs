@@ -8,7 +8,7 @@ use crate::{
     model::{AddressFamily, Attachment, NextHopKey, NodePath, WantedRoute},
 };
 
-const ALL: Pass = Pass { allow_delete: true, audit: false, healthy: true };
+const ALL: Pass = Pass { allow_delete: true, audit: false, healthy: true, changed: true };
 
 /// Two nodes with a prefix each, and a pod's interface.
 fn wanted() -> Wanted {
@@ -19,7 +19,8 @@ fn wanted() -> Wanted {
             inner: AddressFamily::V4,
             outer: AddressFamily::V4,
         });
-        let next_hop = NextHop { kind: NextHopKind::Direct as u32, mtu: 1_500, ..NextHop::default() };
+        let (identity, kind) = (key.identity(), NextHopKind::Direct as u32);
+        let next_hop = NextHop { identity, kind, mtu: 1_500, ..NextHop::default() };
         wanted.datapath.next_hops.insert(key.clone(), next_hop);
         wanted.datapath.routes.insert(prefix.parse().unwrap(), WantedRoute { next_hop: key, flags: 0 });
     }
@@ -37,6 +38,7 @@ fn reconciler() -> Reconciler<MemoryDatapath> {
 
 fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass) {
     let mut outcome = Outcome::default();
+    reconciler.read_back(pass, &mut outcome);
     let mut plans = Plans { maps: reconciler.plan_datapath(wanted, pass, &mut outcome), host: Vec::new() };
     reconciler.hold_back(&mut plans, wanted, &HostView::default(), pass, &Default::default);
     reconciler.make(&plans.maps, &mut outcome);
@@ -62,15 +64,16 @@ fn invariant_4_a_failed_change_is_retried_and_holds_up_only_what_relies_on_it() 
     let state = &reconciler.datapath.state;
     assert_eq!(state.routes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.244.3.0/24"]);
     assert_eq!(state.attachments.keys().map(|at| at.link).collect::<Vec<_>>(), [6]);
-    assert_eq!(reconciler.report().pending.len(), 2);
-    assert_eq!(reconciler.report().retry_after(), Some(RETRY_FIRST));
+    assert_eq!(reconciler.report().pending.iter().count(), 2);
+    assert!(reconciler.report().pending.next().is_some());
 
     reconciler.datapath.refuse.clear();
+    reconciler.try_all_again();
     pass(&mut reconciler, &wanted, ALL);
     assert_eq!(reconciler.datapath.state.routes.len(), 2);
     assert_eq!(reconciler.datapath.state.attachments.len(), 2);
     assert!(reconciler.report().pending.is_empty());
-    assert_eq!(reconciler.report().retry_after(), None);
+    assert_eq!(reconciler.report().pending.next(), None);
 }
 
 /// Invariant 4: what someone else removed is back after the audit, not before.
@@ -92,7 +95,7 @@ fn invariant_2_nothing_is_deleted_before_the_sources_have_synced() {
     pass(&mut reconciler, &wanted, ALL);
     wanted.datapath.routes.clear();
     wanted.datapath.attachments.clear();
-    pass(&mut reconciler, &wanted, Pass { allow_delete: false, audit: true, healthy: true });
+    pass(&mut reconciler, &wanted, Pass { allow_delete: false, audit: true, ..ALL });
     assert_eq!(reconciler.datapath.state.routes.len(), 2);
     assert_eq!(reconciler.datapath.state.attachments.len(), 2);
     pass(&mut reconciler, &wanted, ALL);
@@ -137,17 +140,47 @@ fn another_layouts_maps_stay_while_a_program_cannot_be_attached() {
         reconciler.datapath.state.endpoints.clear();
     }
     reconciler.datapath.refuse.clear();
+    reconciler.try_all_again();
     pass(&mut reconciler, &wanted, ALL);
     assert!(reconciler.datapath.state.other_layouts.is_empty());
 }
 
+/// Invariant 4: what failed is tried again at its own pace, and what is new does not wait for it.
 #[test]
-fn retries_are_ever_further_apart_up_to_a_limit() {
-    let after = |attempts| {
-        let pending = Pending { error: String::new(), attempts };
-        Report { pending: BTreeMap::from([(String::new(), pending)]), ..Report::default() }.retry_after()
+fn invariant_4_a_change_that_is_not_due_stays_pending_and_what_relies_on_it_waits() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    reconciler.datapath.refuse = vec!["next hop 1".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    // It would succeed now, but it is not due; another route has come meanwhile.
+    reconciler.datapath.refuse.clear();
+    let other = wanted.datapath.routes[&"10.244.3.0/24".parse().unwrap()].clone();
+    wanted.datapath.routes.insert("10.244.9.0/24".parse().unwrap(), other);
+    let attempts = |reconciler: &Reconciler<MemoryDatapath>| {
+        reconciler.report().pending.iter().map(|(_, pending)| pending.attempts).collect::<Vec<_>>()
     };
-    assert_eq!(after(1), Some(Duration::from_millis(100)));
-    assert_eq!(after(3), Some(Duration::from_millis(400)));
-    assert_eq!(after(60), Some(RETRY_LONGEST));
+    assert_eq!(attempts(&reconciler), [1]);
+    pass(&mut reconciler, &wanted, ALL);
+    let prefixes = |reconciler: &Reconciler<MemoryDatapath>| {
+        reconciler.datapath.state.routes.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(prefixes(&reconciler), ["10.244.3.0/24", "10.244.9.0/24"]);
+    assert_eq!(attempts(&reconciler), [1], "it was not tried");
+    reconciler.try_all_again();
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(prefixes(&reconciler).len(), 3);
+    assert!(reconciler.report().pending.is_empty());
+}
+
+/// What somebody has changed is found between two passes, too, and nothing is read as a change that is none.
+#[test]
+fn an_audit_between_two_passes_tells_whether_there_is_something_to_do() {
+    let (mut reconciler, wanted) = (reconciler(), wanted());
+    assert!(!reconciler.audit(), "nothing is known yet: the first pass reads everything");
+    pass(&mut reconciler, &wanted, ALL);
+    assert!(!reconciler.audit());
+    reconciler.datapath.state.routes.clear();
+    assert!(reconciler.audit());
+    pass(&mut reconciler, &wanted, ALL);
+    assert_eq!(reconciler.datapath.state.routes.len(), 2);
+    assert!(!reconciler.audit());
 }

@@ -1,0 +1,25 @@
+use super::{AttachmentPoint, MapChange};
+use crate::model::Attachment;
+
+impl MapChange {
+    /// What it changes, whatever it makes of it.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::SetSettings(_) => "settings in the maps".to_owned(),
+            // Another attempt may put it elsewhere.
+            Self::SetNextHop { next_hop, .. } => format!("next-hop object {:016x}", next_hop.identity),
+            Self::FreeNextHop { index } => format!("next hop {index} in the maps"),
+            Self::SetEndpoint { link, .. } | Self::DeleteEndpoint { link } => {
+                format!("endpoint {link} in the maps")
+            }
+            Self::SetRoute { prefix, .. } | Self::DeleteRoute { prefix } => {
+                format!("route {prefix} in the maps")
+            }
+            Self::Attach(Attachment { link, hook, .. }) | Self::Detach(AttachmentPoint { link, hook }) => {
+                format!("{} at interface {link}", hook.label())
+            }
+            Self::RemoveLayout { version } => format!("maps of layout {version}"),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the agent of a large cluster takes of a node that has nothing to tell it.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use ipnet::Ipv4Net;
+use nix::unistd::{SysconfVar, sysconf};
+use tests::{
+    Failure,
+    agent::{Agent, Settings},
+    lab::Topology,
+    state::{Encapsulation, State, StateNode},
+    story, wait,
+};
+
+const NODES: u32 = 5_000;
+const PREFIXES_PER_NODE: u32 = 2;
+/// Resident memory at most, in MiB.
+const MEMORY: f64 = 60.0;
+/// Share of a processor at most.
+const SHARE: f64 = 0.005;
+/// How long it is watched: several audits.
+const WATCHED: Duration = Duration::from_secs(31);
+
+/// One node, in a network that has room for the addresses of all the others.
+fn topology() -> Result<Topology> {
+    let mut topology = Topology::flat();
+    topology.subnets[0].networks[0].prefix = "10.0.0.0/16".parse()?;
+    topology.nodes.truncate(1);
+    for node in &mut topology.nodes {
+        node.subnet = topology.subnets[0].clone();
+    }
+    Ok(topology)
+}
+
+fn with_others(mut state: State) -> State {
+    let address = |first: u32, offset: u32| Ipv4Addr::from(first + offset);
+    for index in 0..NODES {
+        let prefix = |number: u32| {
+            Ipv4Net::new_assert(address(0x1000_0000, (index * PREFIXES_PER_NODE + number) * 256), 24).into()
+        };
+        state.nodes.push(StateNode {
+            name: format!("n{index}"),
+            addresses: vec![IpAddr::V4(address(0x0a00_1000, index))],
+            pod_prefixes: (0..PREFIXES_PER_NODE).map(prefix).collect(),
+        });
+    }
+    state
+}
+
+/// Number of the last pass and the changes that it made, once nothing is pending.
+fn last_pass(agent: &Agent) -> Result<(u64, u64)> {
+    let status = agent.status()?;
+    ensure!(status["synced"] == true, "not synced yet");
+    let pass = &status["reconcile"]["last-pass"];
+    let field = |name: &str| pass[name].as_u64().with_context(|| format!("no {name} in {pass}"));
+    Ok((field("number")?, field("datapath-changes")? + field("host-changes")?))
+}
+
+/// Processor time of a process so far.
+fn processor_time(pid: u64) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = text.rsplit_once(") ").context("no fields")?;
+    let field =
+        |index: usize| -> Result<u64> { Ok(fields.split(' ').nth(index).context("no field")?.parse()?) };
+    let ticks = field(11)? + field(12)?;
+    let second = sysconf(SysconfVar::CLK_TCK)?.context("no ticks a second")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / second as f64))
+}
+
+/// Resident memory of a process in MiB.
+fn memory(pid: u64) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kibibytes: f64 = line.split_whitespace().next().context("no number")?.parse()?;
+    Ok(kibibytes / 1024.0)
+}
+
+#[test]
+fn an_idle_agent_of_5000_nodes_takes_60_mib_and_half_a_percent_of_a_processor_at_most() -> Result<(), Failure>
+{
+    let topology = topology()?;
+    story(topology, |lab, agents| {
+        let settings = Settings { log: Some("info"), ..Settings::default() };
+        agents.start(lab, &settings, &with_others(State::of(lab, Encapsulation::CrossSubnet)))?;
+        let agent = agents.get("a1")?;
+        wait::until("the agent to have nothing left to do", Duration::from_secs(30), || {
+            Ok(last_pass(agent).is_ok_and(|(_, changes)| changes == 0))
+        })?;
+        let pid = agent.status()?["pid"].as_u64().context("no pid")?;
+        let (before, passes, start) = (processor_time(pid)?, last_pass(agent)?.0, Instant::now());
+        thread::sleep(WATCHED);
+        let share = (processor_time(pid)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        let (memory, passes) = (memory(pid)?, last_pass(agent)?.0 - passes);
+        println!(
+            "{NODES} nodes, {} prefixes: {memory:.1} MiB, {:.3} % of a processor, {passes} passes in {WATCHED:?}",
+            NODES * PREFIXES_PER_NODE,
+            share * 100.0
+        );
+        ensure!(passes >= 2, "only {passes} passes: nothing was audited");
+        ensure!(memory <= MEMORY, "{memory:.1} MiB");
+        ensure!(share <= SHARE, "{:.2} % of a processor", share * 100.0);
+        Ok(())
+    })
+}
