@@ -40,6 +40,7 @@ fn kernel_route(prefix: &str, link: u32, gateway: Option<&str>) -> KernelRoute {
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 
