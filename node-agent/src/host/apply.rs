@@ -173,6 +173,7 @@ mod tests {
                 mtu: None,
                 protocol: 4,
                 metric: 0,
+                legs: None,
             },
             interface: None,
         }

@@ -137,6 +137,20 @@ pub struct KernelRoute {
     pub protocol: u8,
     /// Priority (`RTA_PRIORITY`): lower wins; 0 where none is given.
     pub metric: u32,
+    /// Every leg of a multipath route, the first included; none of a route with one next hop. On the heap, as
+    /// hardly any of up to a million routes has legs.
+    pub legs: Option<Box<[RouteLeg]>>,
+}
+
+/// One of the next hops of a multipath route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RouteLeg {
+    /// Interface index.
+    pub link: u32,
+    /// Gateway; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Whether the kernel would send packets there: it marks a leg dead or `linkdown` otherwise.
+    pub live: bool,
 }
 
 impl KernelRoute {

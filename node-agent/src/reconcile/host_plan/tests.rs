@@ -57,6 +57,7 @@ fn blackhole(destination: &str) -> KernelRoute {
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 

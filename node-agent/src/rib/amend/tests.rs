@@ -41,6 +41,7 @@ fn host() -> HostView {
         mtu: None,
         protocol: if gateway.is_some() { 16 } else { 2 },
         metric: 0,
+        legs: None,
     };
     HostView {
         links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(7, "veth-web")],

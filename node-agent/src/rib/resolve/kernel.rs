@@ -27,6 +27,7 @@ pub(super) fn route(
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     };
     Some(match (key, role) {
         (NextHopKey::Host, _) | (NextHopKey::Node(_), Role::NodeAddress) => return None,

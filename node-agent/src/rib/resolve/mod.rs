@@ -100,6 +100,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         path_mtus: &host.path_mtus,
         next_hops: BTreeMap::new(),
         ways: BTreeMap::new(),
+        groups: BTreeMap::new(),
         unreachable_pods: BTreeMap::new(),
         out: Resolved::default(),
     };
@@ -126,6 +127,8 @@ struct Resolver<'a> {
     next_hops: BTreeMap<NextHopKey, NextHop>,
     /// The next hop for packets of a family to a remote node, or why there is none.
     ways: BTreeMap<(&'a NodeName, AddressFamily), Result<NextHopKey, String>>,
+    /// The members of the next hops that have several ways.
+    groups: BTreeMap<NextHopKey, Vec<NextHopKey>>,
     /// Why local pods cannot be delivered to.
     unreachable_pods: BTreeMap<PodName, String>,
     out: Resolved,
@@ -224,6 +227,14 @@ impl Resolver<'_> {
         if let Some(route) = kernel::route(prefix, candidate.role, &key, &next_hop, host_address) {
             host.neighbours.extend(kernel::neighbour(&route));
             host.routes.insert(prefix, route);
+        }
+        if let Some(members) = self.groups.get(&key)
+            && !datapath.groups.contains_key(&key)
+        {
+            let objects =
+                members.iter().filter_map(|member| Some((member.clone(), *self.next_hops.get(member)?)));
+            datapath.next_hops.extend(objects);
+            datapath.groups.insert(key.clone(), members.clone());
         }
         datapath.next_hops.entry(key.clone()).or_insert(next_hop);
         datapath.routes.insert(prefix, WantedRoute { next_hop: key, flags: candidate.flags() });

@@ -45,6 +45,7 @@ fn kernel_route(destination: Prefix, link: u32) -> KernelRoute {
         mtu: Some(1480),
         protocol: KernelRoute::PROTOCOL,
         metric: 1024,
+        legs: None,
     }
 }
 
