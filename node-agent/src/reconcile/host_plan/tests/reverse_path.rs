@@ -18,16 +18,16 @@ fn wanting(uplinks: &[&str]) -> WantedHost {
 #[test]
 fn with_several_uplinks_a_strict_check_becomes_a_loose_one() {
     let (first, second) = ("set net/ipv4/conf/eth0/rp_filter = 2", "set net/ipv4/conf/eth1/rp_filter = 2");
-    let cases: [((u8, u8, u8), &[&str]); 7] = [
-        ((0, 0, 0), &[]),
-        ((0, 1, 0), &[first]),
-        ((0, 1, 1), &[first, second]),
-        ((1, 0, 2), &[first]),
-        ((1, 2, 2), &[]),
-        ((2, 1, 1), &[]),
-        ((0, 2, 1), &[second]),
+    let cases: [([u8; 3], &[&str]); 7] = [
+        ([0, 0, 0], &[]),
+        ([0, 1, 0], &[first]),
+        ([0, 1, 1], &[first, second]),
+        ([1, 0, 2], &[first]),
+        ([1, 2, 2], &[]),
+        ([2, 1, 1], &[]),
+        ([0, 2, 1], &[second]),
     ];
-    for ((all, one, two), expected) in cases {
+    for ([all, one, two], expected) in cases {
         let plan = plan(&wanting(&["eth0", "eth1"]), &checked(all, one, two));
         assert_eq!(texts(&plan), expected, "all {all}, eth0 {one}, eth1 {two}");
     }
