@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use node_ebpf_common::{
-    LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
+    LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind,
+    counter_index, map_name,
 };
 
 use super::{
@@ -161,6 +162,7 @@ impl App {
             row(map_name::ROUTES_V4, routes(AddressFamily::V4), MAX_ROUTES),
             row(map_name::ROUTES_V6, routes(AddressFamily::V6), MAX_ROUTES),
             row(map_name::NEXT_HOPS, observed.next_hops.len(), MAX_NEXT_HOPS),
+            row(map_name::NEXT_HOP_GROUPS, observed.groups.len(), MAX_NEXT_HOP_GROUPS),
             row(map_name::ENDPOINTS, observed.endpoints.len(), MAX_ENDPOINTS),
         ]
     }

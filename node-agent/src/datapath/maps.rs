@@ -13,7 +13,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, MAX_NEXT_HOPS, NextHop, NextHopKind, Route, Settings, map_name,
+    COUNTERS, Counter, Endpoint, MAX_NEXT_HOP_GROUPS, MAX_NEXT_HOPS, NextHop, NextHopGroup, NextHopKind,
+    Route, Settings, map_name,
 };
 
 use super::{DatapathError, batch};
@@ -43,6 +44,11 @@ impl<'e> Maps<'e> {
 
     fn next_hops(&mut self) -> Result<Array<&mut MapData, NextHop>, DatapathError> {
         let map = map_name::NEXT_HOPS;
+        self.map(map)?.try_into().map_err(failed(map, "find an array"))
+    }
+
+    fn groups(&mut self) -> Result<Array<&mut MapData, NextHopGroup>, DatapathError> {
+        let map = map_name::NEXT_HOP_GROUPS;
         self.map(map)?.try_into().map_err(failed(map, "find an array"))
     }
 
@@ -151,6 +157,41 @@ impl<'e> Maps<'e> {
         self.next_hops()?
             .set(index, next_hop, 0)
             .map_err(failed(map_name::NEXT_HOPS, format!("set entry {index}")))
+    }
+
+    /// Every next-hop group in use, by index.
+    pub fn used_groups(&mut self) -> Result<BTreeMap<u32, NextHopGroup>, DatapathError> {
+        let mut used = BTreeMap::new();
+        if let Map::Array(data) = self.map(map_name::NEXT_HOP_GROUPS)? {
+            let take = |index: u32, group: NextHopGroup| {
+                if group.identity != 0 {
+                    used.insert(index, group);
+                }
+                ControlFlow::Continue(())
+            };
+            if batch::read(data.fd().as_fd(), take).is_ok() {
+                return Ok(used);
+            }
+        }
+        // A kernel that cannot read many at a time.
+        let array = self.groups()?;
+        used.clear();
+        for index in 0..MAX_NEXT_HOP_GROUPS {
+            let group = array
+                .get(&index, 0)
+                .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("read entry {index}")))?;
+            if group.identity != 0 {
+                used.insert(index, group);
+            }
+        }
+        Ok(used)
+    }
+
+    /// Writes a next-hop group.
+    pub fn set_group(&mut self, index: u32, group: NextHopGroup) -> Result<(), DatapathError> {
+        self.groups()?
+            .set(index, group, 0)
+            .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("set entry {index}")))
     }
 
     /// Every endpoint, by interface index.

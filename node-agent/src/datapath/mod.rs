@@ -1,8 +1,7 @@
-//! The BPF side: loads the programs, keeps maps and attachments, and reads them back. The only module
-//! that knows aya.
-//!
+//! The BPF side: loads the programs, keeps maps and attachments, and reads them back. The only module that knows aya.
 //! Everything is pinned, so the datapath goes on without the agent, and the next agent finds it again.
 
+mod adopt;
 mod attach;
 mod batch;
 mod clsact;
@@ -33,7 +32,9 @@ pub use inspect::ProgramAt;
 pub use leftovers::{detach_leftover, leftovers, remove_leftover};
 use lookup_table::LookupTable;
 use maps::Maps;
-use node_ebpf_common::{Counter, Hook, LookupUsage, MAX_NEXT_HOPS, NextHop, Route, TraceFilter};
+use node_ebpf_common::{
+    Counter, Hook, LookupUsage, MAX_NEXT_HOPS, NextHop, NextHopGroup, Route, TraceFilter,
+};
 pub use pins::Pins;
 pub use preflight::{
     OtherPrograms, check_kernel, counts_locked_memory, has_tcx, other_programs, try_programs,
@@ -111,6 +112,7 @@ impl BpfDatapath {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
+        adopt::adopt(&pins);
         fault::point(Point::PinsMade);
         let programs = ProgramSet::load(&pins, log, false, xdp)?;
         let mut datapath = Self {
@@ -130,8 +132,7 @@ impl BpfDatapath {
         Ok(datapath)
     }
 
-    /// Loads the programs anew with another log level. The next reconciliation puts them in place of the
-    /// running ones, atomically.
+    /// Loads the programs anew with another log level. The next reconciliation puts them in place, atomically.
     ///
     /// # Errors
     /// The kernel refuses; the old ones stay.
@@ -306,6 +307,7 @@ impl BpfDatapath {
         let mut maps = self.maps();
         Ok(ObservedDatapath {
             next_hops: maps.used_next_hops(highest)?,
+            groups: maps.used_groups()?,
             routes,
             endpoints: maps.endpoints()?,
             settings: maps.settings()?,
@@ -341,6 +343,7 @@ impl Datapath for BpfDatapath {
         match change {
             MapChange::SetSettings(settings) => self.maps().set_settings(*settings),
             MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
+            MapChange::SetGroup { index, group } => self.maps().set_group(*index, *group),
             MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
             MapChange::SetRoute { prefix, route } => self.set_route(*prefix, *route),
             MapChange::Attach(at) if at.hook == Hook::Xdp => {
@@ -354,6 +357,7 @@ impl Datapath for BpfDatapath {
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
             MapChange::DeleteRoute { prefix } => self.delete_route(*prefix),
             MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
+            MapChange::FreeGroup { index } => self.maps().set_group(*index, NextHopGroup::default()),
             MapChange::RemoveLayout { version } => self.pins.remove_layout(*version),
         }
     }

@@ -8,9 +8,9 @@ use aya::{
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, TRANSLATED_PAIRS,
-    TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
+    COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS,
+    MAX_NEXT_HOPS, MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, NextHopGroup, Route, Settings,
+    TRACE_ON, TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
 };
 
 use super::{DatapathError, Pins};
@@ -124,7 +124,7 @@ fn classifier(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Datap
 type Shape = (MapType, u32, u32, u32);
 
 /// The shape that each map has in this layout.
-fn shape(name: &str) -> Shape {
+pub(super) fn shape(name: &str) -> Shape {
     let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     match name {
         map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), MAX_ROUTES),
@@ -140,6 +140,9 @@ fn shape(name: &str) -> Shape {
             (MapType::Array, 4, TRANSLATED_PAIRS_CHUNK, TRANSLATED_PAIRS / TRANSLATED_PAIRS_CHUNK)
         }
         map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
+        map_name::NEXT_HOP_GROUPS => {
+            (MapType::Array, 4, size(size_of::<NextHopGroup>()), MAX_NEXT_HOP_GROUPS)
+        }
         map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),
         map_name::SETTINGS => (MapType::Array, 4, size(size_of::<Settings>()), 1),
         map_name::UPLINKS => (MapType::Hash, 4, size(size_of::<Uplink>()), MAX_UPLINKS),

@@ -181,6 +181,7 @@ impl<D: Datapath> Reconciler<D> {
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        outcome.conflicts.extend(plan.groups_exhausted.map(|exhausted| exhausted.to_string()));
         outcome.work.plan = outcome.work.observe + started.elapsed();
         plan.changes
     }
@@ -206,6 +207,8 @@ impl<D: Datapath> Reconciler<D> {
             }
             if must_wait(first, &failed, observed) {
                 debug!("{first} waits for what it relies on");
+                // So does what relies on this one.
+                failed.push(first.clone());
                 continue;
             }
             fault::point(points::before(first));
@@ -314,19 +317,43 @@ fn routes_at_first(changes: &[MapChange]) -> usize {
 fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapath) -> bool {
     failed.iter().any(|failed| match (change, failed) {
         (MapChange::SetRoute { route, .. }, MapChange::SetNextHop { index, .. }) => route.next_hop == *index,
+        (MapChange::SetGroup { group, .. }, MapChange::SetNextHop { index, .. }) => {
+            group.buckets.contains(index)
+        }
+        (MapChange::SetNextHop { next_hop, .. }, MapChange::SetGroup { index, .. }) => {
+            next_hop.group == *index
+        }
         (MapChange::Attach(at), MapChange::SetEndpoint { link, .. }) => at.link == *link,
         (MapChange::DeleteEndpoint { link }, MapChange::Detach(at)) => at.link == *link,
         (MapChange::FreeNextHop { index }, MapChange::DeleteRoute { prefix }) => {
             observed.routes.get(prefix).is_some_and(|route| route.next_hop == *index)
         }
         (
-            MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. },
-            MapChange::SetNextHop { .. } | MapChange::SetRoute { .. },
+            MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. } | MapChange::FreeGroup { .. },
+            MapChange::SetNextHop { .. } | MapChange::SetGroup { .. } | MapChange::SetRoute { .. },
         ) => true,
+        // Whether its owner or, in turn, its members: what names it is still there.
+        (
+            MapChange::FreeGroup { .. } | MapChange::FreeNextHop { .. },
+            MapChange::FreeGroup { .. } | MapChange::FreeNextHop { .. },
+        ) => names(failed, change, observed),
         // A program that could not be replaced may use them, and an attachment waits without failing.
         (MapChange::RemoveLayout { .. }, _) => true,
         _ => false,
     })
+}
+
+/// Whether what stays because `failed` could not be removed names what `change` removes.
+fn names(failed: &MapChange, change: &MapChange, observed: &ObservedDatapath) -> bool {
+    match (failed, change) {
+        (MapChange::FreeNextHop { index: owner }, MapChange::FreeGroup { index }) => {
+            observed.next_hops.get(owner).is_some_and(|owner| owner.group == *index)
+        }
+        (MapChange::FreeGroup { index: group }, MapChange::FreeNextHop { index }) => {
+            observed.groups.get(group).is_some_and(|group| group.buckets.contains(index))
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
