@@ -1,5 +1,7 @@
 //! Which of several ways a packet goes, for both address families.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,10 +10,12 @@ use node_ebpf::{
     ETHERNET_LENGTH, Family as _, Header, Outcome, V4, V6,
     decide::{self, Decision, Egress},
 };
-use node_ebpf_common::{GROUP_BUCKETS, NextHop, NextHopGroup, NextHopKind};
+use node_ebpf_common::{NextHop, NextHopGroup, NextHopKind};
 use support::{POD_INTERFACE, Plain, TestFamily, frame, header, tables};
 
 const GROUP: u32 = 3;
+/// As many members as buckets.
+const EVERY: u32 = 16;
 /// Index of the first member; its interface is [`MEMBER_INTERFACE`], the next one's is one more.
 const MEMBER: u32 = 100;
 const MEMBER_INTERFACE: u32 = 200;
@@ -76,10 +80,10 @@ fn flows_spread_evenly_over_the_members_and_each_stays_with_one<F: TestFamily>()
 
 /// XDP and tc send a flow the same way.
 fn every_hook_chooses_alike<F: TestFamily>() {
-    let direct = grouped::<F>(NextHopKind::Direct, GROUP_BUCKETS as u32);
-    let ipip = grouped::<F>(NextHopKind::Ipip, GROUP_BUCKETS as u32);
+    let direct = grouped::<F>(NextHopKind::Direct, EVERY);
+    let ipip = grouped::<F>(NextHopKind::Ipip, EVERY);
     // What passes through a node does not come from its pods: the source's route is taken away.
-    let mut transit = grouped::<F>(NextHopKind::Direct, GROUP_BUCKETS as u32);
+    let mut transit = grouped::<F>(NextHopKind::Direct, EVERY);
     transit.routes.remove(&F::to_common(F::POD));
     for flow in 0..100 {
         let header = packet::<F>(flow);
@@ -94,19 +98,19 @@ fn every_hook_chooses_alike<F: TestFamily>() {
 }
 
 fn fragments_of_a_packet_go_one_way<F: TestFamily>() {
-    let tables = grouped::<F>(NextHopKind::Direct, GROUP_BUCKETS as u32);
+    let tables = grouped::<F>(NextHopKind::Direct, EVERY);
     let fragment = |first: u16| {
         // What a later fragment carries where the first has its ports.
         let mut payload = [&first.to_be_bytes()[..], &[0; 62]].concat();
         let mut protocol = 17;
         if F::PROTOCOL == V6::PROTOCOL {
-            payload = [&[17, 0, (first >> 8) as u8 & 0x1f, 1, 0, 0, 0, 9], &payload[..]].concat();
+            payload = [&[17, 0, first.to_be_bytes()[0] & 0x1f, 1, 0, 0, 0, 9], &payload[..]].concat();
             protocol = 44;
         }
         let mut packet = F::packet(F::POD, F::REMOTE, 64, protocol, &payload);
         if F::PROTOCOL == V4::PROTOCOL {
             packet[6] = 0x20;
-            packet[7] = first as u8 & 0x1f;
+            packet[7] = first.to_be_bytes()[1] & 0x1f;
         }
         F::parse(&mut frame(&packet), ETHERNET_LENGTH).ok().unwrap()
     };

@@ -43,7 +43,6 @@ pub(super) fn leads_to_node<T: Tables>(owner: &NextHop, node: &Address, tables: 
         return false;
     }
     let Some(group) = tables.group(owner.group) else { return false };
-    #[expect(clippy::needless_range_loop, reason = "the verifier bounds a number, not an iterator's pointer")]
     for bucket in 0..GROUP_BUCKETS {
         let leads = matches!(
             resolve(tables, group.buckets[bucket]),

@@ -144,7 +144,7 @@ pub(super) fn buckets(before: [u32; GROUP_BUCKETS], members: &BTreeSet<u32>) -> 
     // In turn, so that a new group's buckets alternate.
     let mut turn = by_had.iter().cycle();
     for place in moving {
-        while let Some(member) = turn.next() {
+        for member in turn.by_ref() {
             if take(*member) {
                 after[place] = *member;
                 break;
