@@ -327,7 +327,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let mut status = status();
         status.sources[0].error = Some("cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty".to_owned());
-        status.reconcile.pending_total = 3;
+        status.reconcile.pending_total = 1;
         status.reconcile.pending.push(PendingChange {
             change: "kernel route 10.244.2.0/24".to_owned(),
             error: "network is down".to_owned(),

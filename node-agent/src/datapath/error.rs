@@ -127,6 +127,13 @@ pub(super) fn advice(errno: Option<i32>) -> &'static str {
 }
 
 impl DatapathError {
+    /// Whether there was no room in a map.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Map { error, .. } = self else { return false };
+        matches!(errno(error).map(Errno::from_raw), Some(Errno::ENOSPC | Errno::E2BIG))
+    }
+
     pub(super) fn pin(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Pin { action, path, error }

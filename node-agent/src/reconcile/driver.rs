@@ -1,6 +1,7 @@
 //! One pass: plan against what is observed, hold back what the brake holds, make the changes, remember what failed.
 
 mod backlog;
+mod failed;
 mod hold_back;
 mod notes;
 mod points;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use tracing::{debug, info};
 
+use self::failed::Failed;
 use self::hold_back::{AtHome, Plans};
 pub use self::notes::PassNotes;
 use self::report::Outcome;
@@ -192,7 +194,7 @@ impl<D: Datapath> Reconciler<D> {
         let planned = Instant::now();
         let backlog = &self.report.pending;
         // What failed in this pass, or before and is not due: other changes may rely on it.
-        let mut failed = Vec::new();
+        let mut failed = Failed::default();
         let mut refused = false;
         let mut rest = changes;
         while let Some(first) = rest.first() {
@@ -202,13 +204,13 @@ impl<D: Datapath> Reconciler<D> {
             rest = later;
             if !backlog.is_due(&first.object(), planned) {
                 outcome.tried.postpone(first.object());
-                failed.push(first.clone());
+                failed.push(first, backlog.found_no_room(&first.object()));
                 continue;
             }
-            if must_wait(first, &failed, observed) {
+            if failed.holds_up(first, observed) {
                 debug!("{first} waits for what it relies on");
                 // So does what relies on this one.
-                failed.push(first.clone());
+                failed.push(first, false);
                 continue;
             }
             fault::point(points::before(first));
@@ -226,8 +228,9 @@ impl<D: Datapath> Reconciler<D> {
                         outcome.work.datapath_changes += 1;
                     }
                     Err(error) => {
-                        outcome.failed(change.object(), change.to_string(), error.to_string());
-                        failed.push(change.clone());
+                        let full = error.is_full();
+                        outcome.tried.fail(change.object(), change.to_string(), error.to_string(), full);
+                        failed.push(change, full);
                         refused = true;
                     }
                 }
@@ -309,51 +312,6 @@ fn plan_host_changes(wanted: &Wanted, view: &HostView, pass: Pass, outcome: &mut
 fn routes_at_first(changes: &[MapChange]) -> usize {
     let routes = changes.iter().take_while(|change| matches!(change, MapChange::SetRoute { .. }));
     routes.take(ROUTES_TOGETHER).count()
-}
-
-/// Whether a change relies on one that has failed in this pass: what names on what is named, and nothing
-/// is taken away while something that replaces it may be missing. Other changes do not wait: one broken
-/// interface holds up no route.
-fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapath) -> bool {
-    failed.iter().any(|failed| match (change, failed) {
-        (MapChange::SetRoute { route, .. }, MapChange::SetNextHop { index, .. }) => route.next_hop == *index,
-        (MapChange::SetGroup { group, .. }, MapChange::SetNextHop { index, .. }) => {
-            group.buckets.contains(index)
-        }
-        (MapChange::SetNextHop { next_hop, .. }, MapChange::SetGroup { index, .. }) => {
-            next_hop.group == *index
-        }
-        (MapChange::Attach(at), MapChange::SetEndpoint { link, .. }) => at.link == *link,
-        (MapChange::DeleteEndpoint { link }, MapChange::Detach(at)) => at.link == *link,
-        (MapChange::FreeNextHop { index }, MapChange::DeleteRoute { prefix }) => {
-            observed.routes.get(prefix).is_some_and(|route| route.next_hop == *index)
-        }
-        (
-            MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. } | MapChange::FreeGroup { .. },
-            MapChange::SetNextHop { .. } | MapChange::SetGroup { .. } | MapChange::SetRoute { .. },
-        ) => true,
-        // Whether its owner or, in turn, its members: what names it is still there.
-        (
-            MapChange::FreeGroup { .. } | MapChange::FreeNextHop { .. },
-            MapChange::FreeGroup { .. } | MapChange::FreeNextHop { .. },
-        ) => names(failed, change, observed),
-        // A program that could not be replaced may use them, and an attachment waits without failing.
-        (MapChange::RemoveLayout { .. }, _) => true,
-        _ => false,
-    })
-}
-
-/// Whether what stays because `failed` could not be removed names what `change` removes.
-fn names(failed: &MapChange, change: &MapChange, observed: &ObservedDatapath) -> bool {
-    match (failed, change) {
-        (MapChange::FreeNextHop { index: owner }, MapChange::FreeGroup { index }) => {
-            observed.next_hops.get(owner).is_some_and(|owner| owner.group == *index)
-        }
-        (MapChange::FreeGroup { index: group }, MapChange::FreeNextHop { index }) => {
-            observed.groups.get(group).is_some_and(|group| group.buckets.contains(index))
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]
