@@ -138,16 +138,25 @@ fn encode(route: &KernelRoute) -> RouteMessage {
     let mut message = main_table(family);
     message.header.destination_prefix_length = route.destination.len();
     message.header.protocol = RouteProtocol::Other(KernelRoute::PROTOCOL);
-    message.header.flags.set(RouteFlags::Onlink, route.onlink);
+    let one = route.legs.is_none();
+    message.header.flags.set(RouteFlags::Onlink, route.onlink && one);
     let gateway = |gateway: IpAddr| match (gateway, family) {
         // An IPv4 destination by an IPv6 gateway.
         (IpAddr::V6(address), AddressFamily::Inet) => RouteAttribute::Via(address.into()),
         _ => RouteAttribute::Gateway(gateway.into()),
     };
+    let next_hop = |leg: &RouteLeg| {
+        let mut next_hop = RouteNextHop::default();
+        next_hop.interface_index = leg.link;
+        next_hop.flags.set(RouteNextHopFlags::Onlink, route.onlink);
+        next_hop.attributes = leg.gateway.map(gateway).into_iter().collect();
+        next_hop
+    };
     message.attributes = [
         Some(RouteAttribute::Destination(route.destination.address().into())),
-        route.gateway.map(gateway),
-        route.link.map(RouteAttribute::Oif),
+        route.gateway.filter(|_| one).map(gateway),
+        route.link.filter(|_| one).map(RouteAttribute::Oif),
+        route.legs.as_deref().map(|legs| RouteAttribute::MultiPath(legs.iter().map(next_hop).collect())),
         route.source.map(|source| RouteAttribute::PrefSource(source.into())),
         route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
         (route.metric != 0).then_some(RouteAttribute::Priority(route.metric)),

@@ -161,6 +161,23 @@ impl KernelRoute {
     /// Metric that the kernel gives an IPv6 route for which none is named.
     const DEFAULT_METRIC_V6: u32 = 1024;
 
+    /// Whether the kernel does the same with both: the order of the legs is of no meaning.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.legs, &other.legs) {
+            (Some(legs), Some(others)) => {
+                let sorted = |legs: &[RouteLeg]| {
+                    let mut legs = legs.to_vec();
+                    legs.sort_by_key(|leg| (leg.link, leg.gateway));
+                    legs
+                };
+                let rest = |route: &Self| Self { legs: None, link: None, gateway: None, ..route.clone() };
+                sorted(legs) == sorted(others) && rest(self) == rest(other)
+            }
+            _ => self == other,
+        }
+    }
+
     /// The route as the kernel reports it back once it is installed.
     #[must_use]
     pub fn as_reported(&self) -> Self {

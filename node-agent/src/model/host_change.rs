@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -157,14 +157,27 @@ impl fmt::Display for RouteChange {
             f.write_str("blackhole ")?;
         }
         write!(f, "{}", route.destination)?;
-        if let Some(gateway) = route.gateway {
+        let via = |f: &mut fmt::Formatter<'_>, gateway: Option<IpAddr>| {
+            let Some(gateway) = gateway else { return Ok(()) };
             let other_family = AddressFamily::from(gateway) != route.destination.family();
-            write!(f, " via {}{gateway}", if other_family { "inet6 " } else { "" })?;
-        }
-        match (&self.interface, route.link) {
-            (Some(name), _) => write!(f, " dev {name}")?,
-            (None, Some(index)) => write!(f, " dev #{index}")?,
-            (None, None) => {}
+            write!(f, " via {}{gateway}", if other_family { "inet6 " } else { "" })
+        };
+        match (&route.legs, &self.interface, route.link) {
+            (Some(legs), ..) => {
+                for leg in legs {
+                    f.write_str(" nexthop")?;
+                    via(f, leg.gateway)?;
+                    write!(f, " dev #{}", leg.link)?;
+                }
+            }
+            (None, Some(name), _) => {
+                via(f, route.gateway)?;
+                write!(f, " dev {name}")?;
+            }
+            (None, None, index) => {
+                via(f, route.gateway)?;
+                index.map_or(Ok(()), |index| write!(f, " dev #{index}"))?;
+            }
         }
         if route.onlink {
             f.write_str(" onlink")?;

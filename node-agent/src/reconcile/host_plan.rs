@@ -220,7 +220,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
         let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.as_reported() };
         let held = slots.remove(&slot(&route)).unwrap_or_default();
         // As in nearly all slots, nearly always.
-        if matches!(held, [only] if **only == route) {
+        if matches!(held, [only] if only.is_same(&route)) {
             continue;
         }
         let mut holders = held.to_vec();
@@ -229,7 +229,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
             plan.conflicts.push(HostConflict::Route { wanted: change(&route), found: change(found) });
         }
         holders.retain(|holder| is_our_route(holder));
-        if let Some(same) = holders.iter().position(|holder| **holder == route) {
+        if let Some(same) = holders.iter().position(|holder| holder.is_same(&route)) {
             holders.remove(same);
         } else if foreign.is_none() {
             plan.set.push(if holders.is_empty() {
