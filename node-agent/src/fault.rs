@@ -5,6 +5,7 @@
 //! - `PODROUTE_CRASH_AT=N`: the process ends at the N-th point that it passes, counted from 1.
 //! - `PODROUTE_CRASH_FROM=FILE`: points count from when there is such a file, so that a crash comes in the middle of a life.
 //! - `PODROUTE_CRASH_LOG=FILE`: every point passed is written there, a line each, behind a line with all names.
+//! - `PODROUTE_TEST_MAX_ROUTES=N`: the maps of routes have room for so many only.
 //! - `PODROUTE_TEST_LAYOUT=N`: the agent takes itself for a build with this version of the layout.
 
 /// Declares the points with their names.
@@ -109,6 +110,20 @@ pub fn layout_version() -> u32 {
 #[must_use]
 pub const fn layout_version() -> u32 {
     node_ebpf_common::LAYOUT_VERSION
+}
+
+/// How many routes a map has room for.
+#[cfg(feature = "fault-injection")]
+#[must_use]
+pub fn max_routes() -> u32 {
+    injection::variable("PODROUTE_TEST_MAX_ROUTES").unwrap_or(node_ebpf_common::MAX_ROUTES)
+}
+
+/// How many routes a map has room for.
+#[cfg(not(feature = "fault-injection"))]
+#[must_use]
+pub const fn max_routes() -> u32 {
+    node_ebpf_common::MAX_ROUTES
 }
 
 #[cfg(feature = "fault-injection")]

@@ -17,11 +17,18 @@ pub struct NextHopGroup {
 }
 
 impl NextHopGroup {
+    /// The bucket of a flow with this hash: its uppermost bits, which depend on every bit of what was hashed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bucket(hash: u32) -> usize {
+        (hash >> (u32::BITS - GROUP_BUCKETS.trailing_zeros())) as usize
+    }
+
     /// The index of the member that a flow with this hash goes by.
     #[inline(always)]
     #[must_use]
     pub const fn member(&self, hash: u32) -> u32 {
-        self.buckets[hash as usize & (GROUP_BUCKETS - 1)]
+        self.buckets[Self::bucket(hash)]
     }
 }
 

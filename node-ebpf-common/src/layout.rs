@@ -80,11 +80,12 @@ pub mod map_name {
     pub const TRACE_STATE: &str = "TRACE_STATE";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         ROUTES_V4,
         ROUTES_V6,
         LOOKUP_V4,
         NEXT_HOPS,
+        NEXT_HOP_GROUPS,
         ENDPOINTS,
         SETTINGS,
         COUNTERS,

@@ -2,7 +2,7 @@
 
 use node_ebpf_common::{Address, Endpoint, Flow, NextHop, Settings};
 
-use crate::{Outcome, Packet, PacketMut};
+use crate::{Outcome, Packet, PacketMut, pair};
 
 /// An address family.
 pub trait Family: Sized {
@@ -47,6 +47,11 @@ pub trait Family: Sized {
     /// The place of these two addresses among the pairs that may have a translated flow: below
     /// [`node_ebpf_common::TRANSLATED_PAIRS`]. Different pairs may have the same place.
     fn pair(local: Self::Address, remote: Self::Address) -> u32;
+
+    /// The hash of a flow by which one of several ways is chosen: of addresses, protocol and ports. Fragments have no
+    /// ports here, so that all of a packet go one way. Another seed makes another choice: nodes one behind the other
+    /// that chose alike would leave ways without use.
+    fn hash(header: &Header<Self>, seed: u32) -> u32;
 
     /// The address as the maps hold it.
     fn to_common(address: Self::Address) -> Address;
@@ -108,6 +113,13 @@ impl<F: Family> Header<F> {
     #[must_use]
     pub const fn is_tunnel(&self) -> bool {
         matches!(self.protocol, crate::V4::PROTOCOL | crate::V6::PROTOCOL)
+    }
+
+    /// What tells flows between the same addresses apart, and the seed, for [`Family::hash`].
+    #[inline(always)]
+    pub(crate) const fn ports_and_protocol(&self, seed: u32) -> u64 {
+        let ports = (self.ports.source as u32) << 16 | self.ports.destination as u32;
+        pair::join(ports, seed ^ self.protocol as u32)
     }
 
     /// The flow, with the sender as its local end.

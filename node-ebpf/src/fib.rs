@@ -1,6 +1,6 @@
 //! The tables a decision reads.
 
-use node_ebpf_common::{Endpoint, Flow, NextHop, Route, Settings};
+use node_ebpf_common::{Endpoint, Flow, NextHop, NextHopGroup, Route, Settings};
 
 use crate::Family;
 
@@ -9,6 +9,9 @@ use crate::Family;
 pub trait Tables {
     /// The next-hop object at this index.
     fn next_hop(&self, index: u32) -> Option<&NextHop>;
+
+    /// The next-hop group at this index.
+    fn group(&self, index: u32) -> Option<&NextHopGroup>;
 
     /// The pod behind this interface.
     fn endpoint(&self, interface: u32) -> Option<&Endpoint>;

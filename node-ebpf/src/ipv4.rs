@@ -4,7 +4,10 @@ use network_types::ip::Ipv4Hdr;
 use node_ebpf_common::{Address, Endpoint, NextHop, Settings};
 
 use crate::{
-    Family, Header, Outcome, Packet, PacketMut, Ports, checksum, packet::bytes, pair, rewrite::OUTER_HOPS,
+    Family, Header, Outcome, Packet, PacketMut, Ports, checksum,
+    packet::bytes,
+    pair::{self, join},
+    rewrite::OUTER_HOPS,
     transport,
 };
 
@@ -111,6 +114,11 @@ impl Family for V4 {
     #[inline(always)]
     fn pair(local: u32, remote: u32) -> u32 {
         pair::place(pair::mix(u64::from(local), u64::from(remote)))
+    }
+
+    #[inline(always)]
+    fn hash(header: &Header<Self>, seed: u32) -> u32 {
+        pair::hash(pair::mix(join(header.source, header.destination), header.ports_and_protocol(seed)))
     }
 
     #[inline(always)]

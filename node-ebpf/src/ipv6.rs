@@ -114,6 +114,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn hash(header: &Header<Self>, seed: u32) -> u32 {
+        let ([a, b, c, d], [e, f, g, h]) = (header.source.words(), header.destination.words());
+        let (source, destination) = (pair::mix(join(a, b), join(c, d)), pair::mix(join(e, f), join(g, h)));
+        pair::hash(pair::mix(pair::mix(source, destination), header.ports_and_protocol(seed)))
+    }
+
+    #[inline(always)]
     fn to_common(address: Address) -> Address {
         address
     }

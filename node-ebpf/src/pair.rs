@@ -1,4 +1,5 @@
-//! A number for each two addresses, by which the programs know at once that no flow between them is translated.
+//! Numbers for pairs of addresses, by which the programs know at once that no flow between them is translated, and
+//! for flows, by which one of several ways is chosen.
 
 use node_ebpf_common::TRANSLATED_PAIRS;
 
@@ -27,4 +28,12 @@ pub const fn mix(one: u64, other: u64) -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "as many bits are left as TRANSLATED_PAIRS has")]
 pub const fn place(mixed: u64) -> u32 {
     (mixed >> (64 - TRANSLATED_PAIRS.trailing_zeros())) as u32
+}
+
+/// Of a mixed number, a hash whose uppermost bits depend on all of what was mixed, and not in step: once more, because
+/// ports and seeds that follow each other would otherwise be told apart by a fixed difference.
+#[inline(always)]
+#[must_use]
+pub const fn hash(mixed: u64) -> u32 {
+    ((mixed ^ mixed >> 32).wrapping_mul(FACTOR) >> 32) as u32
 }

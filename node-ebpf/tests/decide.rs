@@ -50,7 +50,7 @@ fn every_kind_of_next_hop_has_its_decision_at_every_hook<F: TestFamily>() {
         assert_eq!(decided, from_pod, "{}", kind.label());
         let come = header::<F>(F::OUTSIDE, F::REMOTE);
         assert_eq!(decide::from_uplink(&come, &tables).map(|_| ()), from_uplink, "{}", kind.label());
-        let encapsulated = matches!(decide::to_uplink(&sent, &tables), Ok(Egress::Encapsulate(_)));
+        let encapsulated = matches!(decide::to_uplink(&sent, &tables), Ok(Egress::Encapsulate { .. }));
         assert_eq!(encapsulated, kind == NextHopKind::Ipip, "{}", kind.label());
     }
 }

@@ -207,7 +207,9 @@ pub struct ReconcileStatus {
     pub last_pass: Option<PassStatus>,
     /// The last pass that changed anything; none if none did.
     pub last_changing_pass: Option<PassStatus>,
-    /// Changes that failed and are tried again.
+    /// How many changes failed and are tried again.
+    pub pending_total: usize,
+    /// The first 100 of them.
     pub pending: Vec<PendingChange>,
 }
 

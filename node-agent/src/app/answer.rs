@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use node_ebpf_common::{
-    LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOPS, MAX_ROUTES, NextHop, NextHopKind, counter_index, map_name,
+    LookupUsage, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS, MAX_NEXT_HOPS, NextHop, NextHopKind, counter_index,
+    map_name,
 };
 
 use super::{
@@ -17,11 +18,14 @@ use crate::{
         RouteCounts, RouteKind, RouteRow, SourceStatus, Status,
     },
     config::ProgramLog,
-    fault::layout_version,
+    fault::{layout_version, max_routes},
     model::{AddressFamily, KernelRoute, Prefix, RouteChange},
     reconcile::Report,
     rib,
 };
+
+/// How many changes that failed are told of: where a map is full there may be very many.
+const PENDING_SHOWN: usize = 100;
 
 /// What a route that is used has for its state.
 const USED: &str = "used";
@@ -158,9 +162,10 @@ impl App {
             max_entries,
         };
         vec![
-            row(map_name::ROUTES_V4, routes(AddressFamily::V4), MAX_ROUTES),
-            row(map_name::ROUTES_V6, routes(AddressFamily::V6), MAX_ROUTES),
+            row(map_name::ROUTES_V4, routes(AddressFamily::V4), max_routes()),
+            row(map_name::ROUTES_V6, routes(AddressFamily::V6), max_routes()),
             row(map_name::NEXT_HOPS, observed.next_hops.len(), MAX_NEXT_HOPS),
+            row(map_name::NEXT_HOP_GROUPS, observed.groups.len(), MAX_NEXT_HOP_GROUPS),
             row(map_name::ENDPOINTS, observed.endpoints.len(), MAX_ENDPOINTS),
         ]
     }
@@ -326,7 +331,6 @@ fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
 }
 
 fn reconcile_status(report: &Report, passes: &Passes) -> ReconcileStatus {
-    let now = Instant::now();
     ReconcileStatus {
         passes: report.passes,
         last_change_seconds_ago: report.last_change.map(|at| at.elapsed().as_secs()),
@@ -334,15 +338,18 @@ fn reconcile_status(report: &Report, passes: &Passes) -> ReconcileStatus {
             .then(|| u64::try_from(report.work.total.as_millis()).unwrap_or(u64::MAX)),
         last_pass: passes.last,
         last_changing_pass: passes.last_changing,
-        pending: report
-            .pending
-            .iter()
-            .map(|(_, pending)| PendingChange {
-                change: pending.change.clone(),
-                error: pending.error.clone(),
-                attempts: pending.attempts,
-                next_retry_seconds: pending.next.saturating_duration_since(now).as_secs(),
-            })
-            .collect(),
+        pending_total: report.pending.iter().count(),
+        pending: pending(report).take(PENDING_SHOWN).collect(),
     }
+}
+
+/// Every change that failed.
+pub(super) fn pending(report: &Report) -> impl Iterator<Item = PendingChange> {
+    let now = Instant::now();
+    report.pending.iter().map(move |(_, pending)| PendingChange {
+        change: pending.change.clone(),
+        error: pending.error.clone(),
+        attempts: pending.attempts,
+        next_retry_seconds: pending.next.saturating_duration_since(now).as_secs(),
+    })
 }

@@ -3,23 +3,36 @@
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-use super::App;
+use super::{App, HOST_SETTLE};
 
-/// The share of a processor that reading back may take.
-const SHARE: f64 = 0.001;
+/// The share of a processor that reading back between two audits may take.
+const SHARE: f64 = 0.002;
 /// It is not done more often than this.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 impl App {
     /// Reads the datapath back; a pass follows if somebody has changed it.
     pub(super) fn audit_datapath(&mut self) {
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), processor_time());
         if self.reconciler.audit() {
             self.due = started;
         }
-        self.map_audit = self.map_audit_after(started.elapsed());
+        // Not the time of day, most of which others have on a busy machine.
+        let took = processor_time()
+            .zip(before)
+            .map_or_else(|| started.elapsed(), |(now, before)| now.saturating_sub(before));
+        self.map_audit = self.map_audit_after(took);
+        self.map_audited = Instant::now();
+    }
+
+    /// Has the datapath read back soon, as filters at interfaces have changed; not without a pause where they change all
+    /// the time.
+    pub(super) fn hooks_changed(&mut self) {
+        let soon = (Instant::now() + HOST_SETTLE).max(self.map_audited + SHORTEST);
+        self.map_audit = self.map_audit.min(soon);
     }
 
     /// When the datapath is read back again, after it has taken so long.
@@ -28,9 +41,15 @@ impl App {
     }
 }
 
-/// As often as the share allows for, but at least every `longest`.
-fn interval(took: Duration, longest: Duration) -> Duration {
-    took.div_f64(SHARE).max(SHORTEST).min(longest)
+/// As often as the share allows for; where that is hardly more often than everything is audited anyway, not besides.
+fn interval(took: Duration, audit: Duration) -> Duration {
+    let interval = took.div_f64(SHARE).max(SHORTEST);
+    if interval * 2 > audit { audit } else { interval }
+}
+
+/// Processor time that this thread has taken so far.
+fn processor_time() -> Option<Duration> {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Duration::from)
 }
 
 #[cfg(test)]
@@ -39,11 +58,11 @@ mod tests {
 
     #[test]
     fn what_takes_long_is_done_less_often() {
-        let (ms, longest) = (Duration::from_millis, Duration::from_secs(10));
-        assert_eq!(interval(Duration::ZERO, longest), SHORTEST);
-        assert_eq!(interval(Duration::from_micros(400), longest), SHORTEST);
-        assert_eq!(interval(ms(2), longest), Duration::from_secs(2));
-        assert_eq!(interval(ms(40), longest), longest);
+        let (ms, audit) = (Duration::from_millis, Duration::from_secs(10));
+        assert_eq!(interval(Duration::ZERO, audit), SHORTEST);
+        assert_eq!(interval(Duration::from_micros(900), audit), SHORTEST);
+        assert_eq!(interval(ms(4), audit), Duration::from_secs(2));
+        assert_eq!(interval(ms(12), audit), audit);
         assert_eq!(interval(ms(3), ms(100)), ms(100), "as it is configured");
     }
 }

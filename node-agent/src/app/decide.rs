@@ -19,12 +19,14 @@ pub(super) struct Stale {
     pub(super) resolution: bool,
     /// What is known of the host: the kernel told of a change, or nothing was read yet.
     pub(super) host: bool,
+    /// What is known of the masquerade table: the kernel told of a change.
+    pub(super) table: bool,
 }
 
 impl Default for Stale {
     /// Everything.
     fn default() -> Self {
-        Self { selection: true, resolution: true, host: true }
+        Self { selection: true, resolution: true, host: true, table: false }
     }
 }
 

@@ -37,9 +37,9 @@ impl App {
             None => (None, None),
         };
         let bpf = self.bpf_facts(target, wanted.as_ref())?;
-        let link = self.link_fact(wanted.as_ref()).await?;
+        let links = self.link_facts(wanted.as_ref()).await?;
         let kernel = self.kernel_facts(target, wanted.as_ref()).await?;
-        let neighbour = self.neighbour_fact(target, wanted.as_ref()).await?;
+        let neighbours = self.neighbour_facts(target, wanted.as_ref()).await;
         Ok(Facts {
             sources: self.source_facts(),
             settled: self.settled,
@@ -47,9 +47,9 @@ impl App {
             asked: None,
             bpf,
             hooks: self.hook_facts(wanted.as_ref()),
-            link,
+            links,
             kernel,
-            neighbour,
+            neighbours,
             mtu: self.mtu_facts(wanted.as_ref()),
             packets: self.packet_facts(target)?,
             pending: self.pending_facts(target, &decided, key.as_ref()),
@@ -104,7 +104,8 @@ impl App {
         let Some(wanted) = wanted else { return Vec::new() };
         let own = [NextHopKind::Host as u32, NextHopKind::Unassigned as u32].contains(&wanted.next_hop.kind);
         let uplink = |hook| matches!(hook, Hook::FromUplink | Hook::Xdp);
-        let on_the_way = |link: u32, hook| if own { uplink(hook) } else { link == wanted.next_hop.interface };
+        let on_the_way =
+            |link: u32, hook| if own { uplink(hook) } else { wanted.hops().any(|hop| hop.interface == link) };
         let attachments = &self.resolved.wanted.datapath.attachments;
         let fact = |at: &crate::model::Attachment| {
             let ProgramAt { expected, running, method } = self.reconciler.datapath.program_at(at);
@@ -113,12 +114,15 @@ impl App {
         attachments.iter().filter(|at| on_the_way(at.link, at.hook)).map(fact).collect()
     }
 
-    async fn link_fact(&self, wanted: Option<&WantedWay>) -> Result<Option<LinkFact>, String> {
-        let Some(index) = wanted.map(|wanted| wanted.next_hop.interface).filter(|index| *index != 0) else {
-            return Ok(None);
-        };
-        let state = self.host.link_state(index).await.map_err(|error| error.to_string())?;
-        Ok(Some(LinkFact { name: self.interface_name(index), state }))
+    async fn link_facts(&self, wanted: Option<&WantedWay>) -> Result<Vec<LinkFact>, String> {
+        let hops = wanted.into_iter().flat_map(WantedWay::hops);
+        let indexes: BTreeSet<u32> = hops.map(|hop| hop.interface).filter(|index| *index != 0).collect();
+        let mut facts = Vec::new();
+        for index in indexes {
+            let state = self.host.link_state(index).await.map_err(|error| error.to_string())?;
+            facts.push(LinkFact { name: self.interface_name(index), state });
+        }
+        Ok(facts)
     }
 
     async fn kernel_facts(&self, target: Prefix, wanted: Option<&WantedWay>) -> Result<KernelFacts, String> {
@@ -145,32 +149,25 @@ impl App {
         })
     }
 
-    /// The neighbour of the way. A pod of this node is asked for by its address.
-    async fn neighbour_fact(
-        &self,
-        target: Prefix,
-        wanted: Option<&WantedWay>,
-    ) -> Result<Option<NeighbourFact>, String> {
-        let Some(wanted) = wanted else { return Ok(None) };
-        let hop = &wanted.next_hop;
-        let (address, programs_use) = match NextHopKind::from_u32(hop.kind) {
-            Some(NextHopKind::Direct | NextHopKind::Ipip) => {
-                (rib::address_of(hop.gateway).unwrap_or(target.address()), None)
-            }
-            Some(NextHopKind::LocalPod) => {
-                (target.address(), Some(hop.mac_destination).filter(|mac| *mac != [0; 6]))
-            }
-            _ => return Ok(None),
-        };
-        let found = self.host.neighbour(hop.interface, address).await;
-        // The interface may have gone: another step says so.
-        let entry = found.unwrap_or_default();
-        Ok(Some(NeighbourFact {
-            address,
-            interface: self.interface_name(hop.interface),
-            entry,
-            programs_use,
-        }))
+    /// The neighbours of the way. A pod of this node is asked for by its address.
+    async fn neighbour_facts(&self, target: Prefix, wanted: Option<&WantedWay>) -> Vec<NeighbourFact> {
+        let mut facts = Vec::new();
+        for hop in wanted.into_iter().flat_map(WantedWay::hops) {
+            let (address, programs_use) = match NextHopKind::from_u32(hop.kind) {
+                Some(NextHopKind::Direct | NextHopKind::Ipip) => {
+                    (rib::address_of(hop.gateway).unwrap_or(target.address()), None)
+                }
+                Some(NextHopKind::LocalPod) => {
+                    (target.address(), Some(hop.mac_destination).filter(|mac| *mac != [0; 6]))
+                }
+                _ => continue,
+            };
+            // The interface may have gone: another step says so.
+            let entry = self.host.neighbour(hop.interface, address).await.unwrap_or_default();
+            let interface = self.interface_name(hop.interface);
+            facts.push(NeighbourFact { address, interface, entry, programs_use });
+        }
+        facts
     }
 
     fn mtu_facts(&self, wanted: Option<&WantedWay>) -> MtuFacts {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::App;
+use super::{App, answer::pending};
 use crate::{
     api::{CounterRow, PendingChange, Response, Subject, TraceRow},
     explain::{Decided, PacketFacts, PendingFacts, SourceFact, Stated, concerns},
@@ -100,10 +100,10 @@ impl App {
         key: Option<&NextHopKey>,
     ) -> PendingFacts {
         let words = self.words(target, decided, key);
-        let pending = self.status().reconcile.pending;
+        let pending = pending(self.reconciler.report());
         let of_target =
             |change: &PendingChange| concerns(&change.change, &words) || concerns(&change.error, &words);
-        let (changes, other_changes): (Vec<_>, Vec<_>) = pending.into_iter().partition(of_target);
+        let (changes, other_changes): (Vec<_>, Vec<_>) = pending.partition(of_target);
         let (problems, other_problems): (Vec<_>, Vec<_>) =
             self.problems().into_iter().partition(|problem| concerns(problem, &words));
         PendingFacts {

@@ -50,8 +50,8 @@ use crate::{
     config::{Config, XdpMode},
     datapath::BpfDatapath,
     events::{EventKind, Events},
-    host::{Host, HostChanged, HostWatch},
-    masquerade::MasqueradeTable,
+    host::{Changes, Host, HostWatch},
+    masquerade::{MasqueradeTable, TableWatch},
     model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, Resolved, Selection, Table, address_of},
@@ -94,6 +94,8 @@ struct App {
     audit: Instant,
     /// When the datapath alone is read back the next time.
     map_audit: Instant,
+    /// When that was last done.
+    map_audited: Instant,
     stale: Stale,
     /// Digest of the host's routes as they are in the view; none if it is not known.
     routes_digest: Option<u64>,
@@ -120,20 +122,36 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         datapath.method().label()
     );
     let (update_sender, updates) = mpsc::channel(1024);
-    let (changed_sender, changed) = mpsc::channel(1);
+    let (network, network_changed) = mpsc::channel(1);
+    let (hooks, hooks_changed) = mpsc::channel(1);
+    let (table, table_changed) = mpsc::channel(1);
     let (call_sender, calls) = mpsc::channel(16);
     let (trace_sender, traces) = mpsc::channel(1);
     source::file::spawn(config.source_file.clone(), update_sender);
     tokio::spawn(async move {
-        if let Err(error) = watch.run(changed_sender).await {
+        if let Err(error) = watch.run(Changes { network, hooks }).await {
             warn!("changes of the host's network are found by the audit only: {error}");
         }
     });
+    if config.masquerade {
+        match TableWatch::subscribe() {
+            Ok(watch) => drop(tokio::spawn(watch.run(table))),
+            Err(error) => warn!("changes of the nftables table are found by the audit only: {error}"),
+        }
+    }
     tokio::spawn(server.run(call_sender, trace_sender));
     let reports = path_mtu::spawn();
+    let changes = Told { network: network_changed, hooks: hooks_changed, table: table_changed };
     let mut app = App::new(config, log, datapath, Tracing::new(traces));
     app.events.record(EventKind::AgentStarted, starts);
-    app.run(updates, changed, reports, calls).await
+    app.run(updates, changes, reports, calls).await
+}
+
+/// What the kernel tells of changes by others, and by the agent itself.
+struct Told {
+    network: mpsc::Receiver<()>,
+    hooks: mpsc::Receiver<()>,
+    table: mpsc::Receiver<()>,
 }
 
 impl App {
@@ -164,6 +182,7 @@ impl App {
             due: now + config.audit_interval,
             audit: now + config.audit_interval,
             map_audit: now + config.audit_interval,
+            map_audited: now,
             stale: Stale::default(),
             routes_digest: None,
             masquerade: None,
@@ -174,7 +193,7 @@ impl App {
     async fn run(
         mut self,
         mut updates: mpsc::Receiver<SourceUpdate>,
-        mut changed: mpsc::Receiver<HostChanged>,
+        mut changes: Told,
         mut reports: mpsc::Receiver<TooBigReport>,
         mut calls: mpsc::Receiver<api::Call>,
     ) -> anyhow::Result<()> {
@@ -183,8 +202,13 @@ impl App {
         loop {
             tokio::select! {
                 Some(update) = updates.recv() => self.take(update).await,
-                Some(HostChanged) = changed.recv() => {
+                Some(()) = changes.network.recv() => {
                     self.stale.host = true;
+                    self.due = self.due.min(Instant::now() + HOST_SETTLE);
+                }
+                Some(()) = changes.hooks.recv() => self.hooks_changed(),
+                Some(()) = changes.table.recv() => {
+                    self.stale.table = true;
                     self.due = self.due.min(Instant::now() + HOST_SETTLE);
                 }
                 Some(report) = reports.recv() => self.learn_path_mtu(&report),
@@ -263,12 +287,15 @@ impl App {
         }
         self.retain_path_mtus();
         let healthy = self.sources_are_healthy();
-        let pass = Pass { allow_delete: self.settled, audit, healthy, changed };
+        let table_changed = std::mem::take(&mut self.stale.table);
+        let pass = Pass { allow_delete: self.settled, audit, healthy, changed, table_changed };
         let at_home = || pods_at_home(&self.table, &self.selection);
         let (wanted, view) = (&self.resolved.wanted, &self.view);
         self.reconciler.pass(wanted, self.masquerade.as_ref(), view, pass, &at_home).await;
-        if audit {
-            self.map_audit = self.map_audit_after(self.reconciler.report().work.observe);
+        let read_back = self.reconciler.report().work.observe;
+        if !read_back.is_zero() {
+            // The first time takes much longer than any other, and tells nothing.
+            self.map_audit = self.map_audit_after(if audit { read_back } else { Duration::ZERO });
         }
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.follow_brake();

@@ -112,6 +112,7 @@ mod tests {
             ethernet: true,
             forwarding_v4: true,
             proxy_arp: false,
+            reverse_path: 0,
             ra_unless_forwarding: false,
             peer: None,
         };

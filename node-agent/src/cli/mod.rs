@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod status;
 mod trace;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Command {
     Confirm(confirm::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
+    /// Check a configuration and a cluster-state file; needs no agent
+    Validate(validate::Args),
 }
 
 /// Runs what the command line says. Exit code 0: done; 1: failed; 2: the command line is wrong.
@@ -85,6 +88,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Trace(args) => trace::run(args).await,
         Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
+        Command::Validate(args) => validate::run(args).await,
     }
 }
 
@@ -113,6 +117,7 @@ mod tests {
         let cases = [
             ("node-agent", "Usage: node-agent <COMMAND>"),
             ("node-agent run", "--config <FILE>"),
+            ("node-agent validate", "--config <FILE>"),
             ("node-agent explain 10.244", "allowed: an IP address, a prefix (ADDRESS/LENGTH) or a pod"),
             ("node-agent explain 10.244.1.5/24", "did you mean 10.244.1.0/24?"),
             ("node-agent lookup 10.244", "invalid value '10.244' for '<ADDRESS>': invalid IP address syntax"),

@@ -85,7 +85,7 @@ fn trace(clients: usize) -> String {
 
 /// The state in a few words: the worst first.
 fn state(status: &Status) -> String {
-    let (pending, problems) = (status.reconcile.pending.len(), status.problems.len());
+    let (pending, problems) = (status.reconcile.pending_total, status.problems.len());
     let failed = status.sources.iter().filter(|source| source.error.is_some()).count();
     if !status.synced {
         "waiting for its sources: nothing is deleted before they have told everything".to_owned()
@@ -206,7 +206,11 @@ fn pending(status: &Status) -> String {
             change.error.clone(),
         ]
     });
-    table(["PENDING CHANGE", ">TRIES", "NEXT IN", "ERROR"], rows)
+    let shown = table(["PENDING CHANGE", ">TRIES", "NEXT IN", "ERROR"], rows);
+    match status.reconcile.pending_total.saturating_sub(status.reconcile.pending.len()) {
+        0 => shown,
+        more => format!("{shown}and {more} more\n"),
+    }
 }
 
 fn seconds(seconds: u64) -> String {
@@ -263,6 +267,7 @@ mod tests {
             brake: BrakeStatus::default(),
             masquerade: MasqueradeStatus { on: true, in_place: true, local_pods: 1, cluster: 6 },
             reconcile: ReconcileStatus {
+                pending_total: 0,
                 passes: 7,
                 last_change_seconds_ago: Some(61),
                 last_duration_ms: Some(3),
@@ -322,6 +327,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let mut status = status();
         status.sources[0].error = Some("cannot use cluster.yaml:\ncluster.yaml:3:1: nodes: empty".to_owned());
+        status.reconcile.pending_total = 1;
         status.reconcile.pending.push(PendingChange {
             change: "kernel route 10.244.2.0/24".to_owned(),
             error: "network is down".to_owned(),

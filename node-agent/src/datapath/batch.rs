@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
@@ -16,7 +17,7 @@ const MAP_UPDATE_BATCH: libc::c_int = 26;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 
 /// How many entries are read at a time.
-const READ_TOGETHER: usize = 4096;
+const READ_TOGETHER: usize = 1024;
 
 /// The part of `union bpf_attr` that the batch commands have.
 #[repr(C)]
@@ -62,14 +63,14 @@ pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Reads every entry of a map whose keys and values have these types, and hands each over. If that fails, some may have
-/// been handed over.
+/// Reads every entry of a map whose keys and values have these types, and hands each over, until the receiver has enough.
+/// If that fails, some may have been handed over.
 ///
 /// # Errors
 /// The kernel refuses, or cannot do this with such a map.
 pub(super) fn read<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
-    mut take: impl FnMut(K, V),
+    mut take: impl FnMut(K, V) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let (mut keys, mut values) = (vec![K::default(); READ_TOGETHER], vec![V::default(); READ_TOGETHER]);
@@ -106,8 +107,9 @@ pub(super) fn read<K: Pod + Default, V: Pod + Default>(
             return Err(error);
         }
         let count = usize::try_from(attributes.count).map_err(invalid)?;
-        keys.iter().zip(&values).take(count).for_each(|(key, value)| take(*key, *value));
-        if last {
+        let enough =
+            keys.iter().zip(&values).take(count).try_for_each(|(key, value)| take(*key, *value)).is_break();
+        if last || enough {
             return Ok(());
         }
         first = false;

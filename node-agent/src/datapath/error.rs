@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use nix::errno::Errno;
 use node_ebpf_common::MapLookupError;
 
 /// Why the datapath could not be opened, read or changed.
@@ -27,7 +28,7 @@ pub enum DatapathError {
         path: PathBuf,
     },
     /// A directory or pin could not be made, read or removed.
-    #[error("cannot {action} {path}: {error}")]
+    #[error("cannot {action} {path}: {error}{advice}", advice = advice(error.raw_os_error()))]
     Pin {
         /// What was tried.
         action: &'static str,
@@ -63,7 +64,7 @@ pub enum DatapathError {
     #[error("the embedded BPF object has no {0}: this build of the agent is broken")]
     Missing(&'static str),
     /// A map could not be read or written.
-    #[error("cannot {action} in map {map}: {error}")]
+    #[error("cannot {action} in map {map}: {error}{advice}", advice = advice(errno(error)))]
     Map {
         /// What was tried.
         action: String,
@@ -98,7 +99,41 @@ fn hint(error: &EbpfError) -> &'static str {
     }
 }
 
+/// The error number behind a map's error, if it has one.
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        MapError::IoError(error) => error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// What the user can do, as the rest of a sentence; empty where we know nothing.
+pub(super) fn advice(errno: Option<i32>) -> &'static str {
+    match errno.map(Errno::from_raw) {
+        Some(Errno::ENOSPC | Errno::E2BIG) => {
+            "; the map is full (`node-agent status` shows its room): what is in it goes on, the kernel's own routes have the rest, and the agent tries again"
+        }
+        Some(Errno::ENOMEM | Errno::ENOBUFS) => "; the kernel is short of memory: the agent tries again",
+        Some(Errno::EBUSY) => "; somebody else uses it at the moment: the agent tries again",
+        Some(Errno::EROFS) => {
+            "; the bpffs is mounted read-only: `mount -o remount,rw` it, the agent tries again"
+        }
+        Some(Errno::EMFILE | Errno::ENFILE) => {
+            "; there are no more file descriptors: raise the limit (`ulimit -n`)"
+        }
+        _ => "",
+    }
+}
+
 impl DatapathError {
+    /// Whether there was no room in a map.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Map { error, .. } = self else { return false };
+        matches!(errno(error).map(Errno::from_raw), Some(Errno::ENOSPC | Errno::E2BIG))
+    }
+
     pub(super) fn pin(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Pin { action, path, error }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
     os::fd::AsFd as _,
 };
 
@@ -12,7 +13,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, MAX_NEXT_HOPS, NextHop, NextHopKind, Route, Settings, map_name,
+    COUNTERS, Counter, Endpoint, MAX_NEXT_HOP_GROUPS, MAX_NEXT_HOPS, NextHop, NextHopGroup, NextHopKind,
+    Route, Settings, map_name,
 };
 
 use super::{DatapathError, batch};
@@ -42,6 +44,11 @@ impl<'e> Maps<'e> {
 
     fn next_hops(&mut self) -> Result<Array<&mut MapData, NextHop>, DatapathError> {
         let map = map_name::NEXT_HOPS;
+        self.map(map)?.try_into().map_err(failed(map, "find an array"))
+    }
+
+    fn groups(&mut self) -> Result<Array<&mut MapData, NextHopGroup>, DatapathError> {
+        let map = map_name::NEXT_HOP_GROUPS;
         self.map(map)?.try_into().map_err(failed(map, "find an array"))
     }
 
@@ -118,14 +125,15 @@ impl<'e> Maps<'e> {
         }
     }
 
-    /// Every next-hop object in use, by index.
-    pub fn used_next_hops(&mut self) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
+    /// Every next-hop object in use, by index, up to this one.
+    pub fn used_next_hops(&mut self, highest: u32) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
         let mut used = BTreeMap::new();
         if let Map::Array(data) = self.map(map_name::NEXT_HOPS)? {
             let take = |index: u32, next_hop: NextHop| {
                 if next_hop.kind != NextHopKind::Unused as u32 {
                     used.insert(index, next_hop);
                 }
+                if index < highest { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             if batch::read(data.fd().as_fd(), take).is_ok() {
                 return Ok(used);
@@ -134,7 +142,7 @@ impl<'e> Maps<'e> {
         // A kernel that cannot read many at a time.
         let array = self.next_hops()?;
         used.clear();
-        for index in 0..MAX_NEXT_HOPS {
+        for index in 0..MAX_NEXT_HOPS.min(highest.saturating_add(1)) {
             let next_hop =
                 array.get(&index, 0).map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;
             if next_hop.kind != NextHopKind::Unused as u32 {
@@ -149,6 +157,41 @@ impl<'e> Maps<'e> {
         self.next_hops()?
             .set(index, next_hop, 0)
             .map_err(failed(map_name::NEXT_HOPS, format!("set entry {index}")))
+    }
+
+    /// Every next-hop group in use, by index.
+    pub fn used_groups(&mut self) -> Result<BTreeMap<u32, NextHopGroup>, DatapathError> {
+        let mut used = BTreeMap::new();
+        if let Map::Array(data) = self.map(map_name::NEXT_HOP_GROUPS)? {
+            let take = |index: u32, group: NextHopGroup| {
+                if group.identity != 0 {
+                    used.insert(index, group);
+                }
+                ControlFlow::Continue(())
+            };
+            if batch::read(data.fd().as_fd(), take).is_ok() {
+                return Ok(used);
+            }
+        }
+        // A kernel that cannot read many at a time.
+        let array = self.groups()?;
+        used.clear();
+        for index in 0..MAX_NEXT_HOP_GROUPS {
+            let group = array
+                .get(&index, 0)
+                .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("read entry {index}")))?;
+            if group.identity != 0 {
+                used.insert(index, group);
+            }
+        }
+        Ok(used)
+    }
+
+    /// Writes a next-hop group.
+    pub fn set_group(&mut self, index: u32, group: NextHopGroup) -> Result<(), DatapathError> {
+        self.groups()?
+            .set(index, group, 0)
+            .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("set entry {index}")))
     }
 
     /// Every endpoint, by interface index.

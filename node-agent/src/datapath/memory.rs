@@ -1,5 +1,8 @@
 //! A datapath in memory, for tests: holds what is written, and refuses what it is told to refuse.
 
+use aya::maps::MapError;
+use nix::errno::Errno;
+
 use super::{Datapath, DatapathError};
 use crate::reconcile::{MapChange, ObservedDatapath};
 
@@ -10,6 +13,8 @@ pub struct MemoryDatapath {
     pub state: ObservedDatapath,
     /// Changes whose text contains one of these are refused.
     pub refuse: Vec<String>,
+    /// How many routes there is room for; none for any number.
+    pub room: Option<usize>,
     /// What was made, in order.
     pub applied: Vec<MapChange>,
     /// How often it was read back.
@@ -26,6 +31,13 @@ impl Datapath for MemoryDatapath {
         let text = change.to_string();
         if self.refuse.iter().any(|part| text.contains(part.as_str())) {
             return Err(DatapathError::Missing("patience"));
+        }
+        if let MapChange::SetRoute { prefix, .. } = change
+            && self.room.is_some_and(|room| self.state.routes.len() >= room)
+            && !self.state.routes.contains_key(prefix)
+        {
+            let error = MapError::IoError(Errno::ENOSPC.into());
+            return Err(DatapathError::Map { action: format!("set {prefix}"), map: "ROUTES_V4", error });
         }
         self.state.record(change);
         self.applied.push(change.clone());

@@ -1,14 +1,14 @@
-//! The BPF side: loads the programs, keeps maps and attachments, and reads them back. The only module
-//! that knows aya.
-//!
+//! The BPF side: loads the programs, keeps maps and attachments, and reads them back. The only module that knows aya.
 //! Everything is pinned, so the datapath goes on without the agent, and the next agent finds it again.
 
+mod adopt;
 mod attach;
 mod batch;
 mod clsact;
 mod error;
 mod inspect;
 mod kernel;
+mod leftovers;
 mod logs;
 mod lookup_table;
 mod maps;
@@ -23,15 +23,18 @@ mod xdp;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 pub use attach::Method;
 pub use error::DatapathError;
 pub use inspect::ProgramAt;
+pub use leftovers::{detach_leftover, leftovers, remove_leftover};
 use lookup_table::LookupTable;
 use maps::Maps;
-use node_ebpf_common::{Counter, Hook, LookupUsage, NextHop, Route, TraceFilter};
+use node_ebpf_common::{
+    Counter, Hook, LookupUsage, MAX_NEXT_HOPS, NextHop, NextHopGroup, Route, TraceFilter,
+};
 pub use pins::Pins;
 pub use preflight::{
     OtherPrograms, check_kernel, counts_locked_memory, has_tcx, other_programs, try_programs,
@@ -55,6 +58,14 @@ pub trait Datapath {
     /// # Errors
     /// A part cannot be read.
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError>;
+
+    /// The same again, without what nothing relies on: next-hop objects beyond all that were in use before.
+    ///
+    /// # Errors
+    /// As there.
+    fn observe_again(&mut self, _before: &ObservedDatapath) -> Result<ObservedDatapath, DatapathError> {
+        self.observe()
+    }
 
     /// Makes one change.
     ///
@@ -101,6 +112,7 @@ impl BpfDatapath {
         kernel::check()?;
         let pins = Pins::new(bpffs);
         pins.create()?;
+        adopt::adopt(&pins);
         fault::point(Point::PinsMade);
         let programs = ProgramSet::load(&pins, log, false, xdp)?;
         let mut datapath = Self {
@@ -120,8 +132,7 @@ impl BpfDatapath {
         Ok(datapath)
     }
 
-    /// Loads the programs anew with another log level. The next reconciliation puts them in place of the
-    /// running ones, atomically.
+    /// Loads the programs anew with another log level. The next reconciliation puts them in place, atomically.
     ///
     /// # Errors
     /// The kernel refuses; the old ones stay.
@@ -284,6 +295,27 @@ impl BpfDatapath {
         Ok(())
     }
 
+    /// Reads back everything, of next-hop objects up to this index.
+    fn read_back(&mut self, highest: u32) -> Result<ObservedDatapath, DatapathError> {
+        let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
+        self.shortfalls.review(&mut self.programs, &mut attachments)?;
+        let routes = self.maps().routes()?;
+        match &mut self.lookup_table {
+            Some(table) => table.audit(&routes),
+            None => self.lookup_table = Some(LookupTable::open(&self.programs.ebpf, &routes)?),
+        }
+        let mut maps = self.maps();
+        Ok(ObservedDatapath {
+            next_hops: maps.used_next_hops(highest)?,
+            groups: maps.used_groups()?,
+            routes,
+            endpoints: maps.endpoints()?,
+            settings: maps.settings()?,
+            attachments,
+            other_layouts: self.pins.other_layouts()?,
+        })
+    }
+
     fn maps(&mut self) -> Maps<'_> {
         Maps(&mut self.programs.ebpf)
     }
@@ -300,28 +332,18 @@ impl BpfDatapath {
 
 impl Datapath for BpfDatapath {
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
-        let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
-        self.shortfalls.review(&mut self.programs, &mut attachments)?;
-        let routes = self.maps().routes()?;
-        match &mut self.lookup_table {
-            Some(table) => table.audit(&routes),
-            None => self.lookup_table = Some(LookupTable::open(&self.programs.ebpf, &routes)?),
-        }
-        let mut maps = self.maps();
-        Ok(ObservedDatapath {
-            next_hops: maps.used_next_hops()?,
-            routes,
-            endpoints: maps.endpoints()?,
-            settings: maps.settings()?,
-            attachments,
-            other_layouts: self.pins.other_layouts()?,
-        })
+        self.read_back(MAX_NEXT_HOPS - 1)
+    }
+
+    fn observe_again(&mut self, before: &ObservedDatapath) -> Result<ObservedDatapath, DatapathError> {
+        self.read_back(before.next_hops.keys().next_back().copied().unwrap_or_default())
     }
 
     fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError> {
         match change {
             MapChange::SetSettings(settings) => self.maps().set_settings(*settings),
             MapChange::SetNextHop { index, next_hop } => self.maps().set_next_hop(*index, *next_hop),
+            MapChange::SetGroup { index, group } => self.maps().set_group(*index, *group),
             MapChange::SetEndpoint { link, endpoint } => self.maps().set_endpoint(*link, *endpoint),
             MapChange::SetRoute { prefix, route } => self.set_route(*prefix, *route),
             MapChange::Attach(at) if at.hook == Hook::Xdp => {
@@ -335,6 +357,7 @@ impl Datapath for BpfDatapath {
             MapChange::DeleteEndpoint { link } => self.maps().delete_endpoint(*link),
             MapChange::DeleteRoute { prefix } => self.delete_route(*prefix),
             MapChange::FreeNextHop { index } => self.maps().set_next_hop(*index, NextHop::default()),
+            MapChange::FreeGroup { index } => self.maps().set_group(*index, NextHopGroup::default()),
             MapChange::RemoveLayout { version } => self.pins.remove_layout(*version),
         }
     }
@@ -353,46 +376,4 @@ impl Datapath for BpfDatapath {
             Err(_) => changes.iter().map(|change| self.apply(change)).collect(),
         }
     }
-}
-
-/// What `cleanup` removes of the datapath: programs at interfaces, then pins.
-#[derive(Debug)]
-pub struct Leftovers {
-    /// Where programs of ours are attached.
-    pub attachments: Vec<AttachmentPoint>,
-    /// Pinned maps and our directories.
-    pub pins: Vec<PathBuf>,
-}
-
-/// Finds everything of ours, of whatever layout and from whichever agent.
-///
-/// # Errors
-/// The pins or the kernel cannot be read.
-pub fn leftovers(bpffs: &Path) -> Result<Leftovers, DatapathError> {
-    let pins = Pins::new(bpffs);
-    let attached = attach::Attached::observe(&pins)?;
-    let mut attachments: Vec<AttachmentPoint> =
-        attached.links.keys().chain(attached.clsact.keys()).copied().collect();
-    attachments.sort_unstable();
-    attachments.dedup();
-    let links = pins.links();
-    let rest = pins.everything()?.into_iter().filter(|pin| pin.parent() != Some(&links)).collect();
-    Ok(Leftovers { attachments, pins: rest })
-}
-
-/// Detaches one of the leftovers.
-///
-/// # Errors
-/// The kernel refuses.
-pub fn detach_leftover(bpffs: &Path, point: AttachmentPoint) -> Result<(), DatapathError> {
-    attach::detach(&Pins::new(bpffs), point)
-}
-
-/// Removes one of the leftover pins: a map, or a directory that must be empty by now.
-///
-/// # Errors
-/// It cannot be removed.
-pub fn remove_leftover(pin: &Path) -> Result<(), DatapathError> {
-    let result = if pin.is_dir() { std::fs::remove_dir(pin) } else { attach::remove_file(pin) };
-    result.map_err(DatapathError::pin("remove", pin))
 }

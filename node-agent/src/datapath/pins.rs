@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <bpffs>/podroute/v3/<MAP>              maps of layout version 3
+//!                                        (flow maps that did not change are pinned in two: `adopt`)
 //! <bpffs>/podroute/links/<hook>-<index>  a program at an interface, by interface index
 //! ```
 
@@ -39,7 +40,8 @@ impl Pins {
         self.layout(layout_version())
     }
 
-    fn layout(&self, version: u32) -> PathBuf {
+    /// The maps of a layout.
+    pub fn layout(&self, version: u32) -> PathBuf {
         self.root().join(format!("v{version}"))
     }
 

@@ -8,13 +8,16 @@ use aya::{
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use node_ebpf_common::{
-    COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_ROUTES, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRACE_ON, TRANSLATED_PAIRS,
-    TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
+    COUNTERS, Counter, Endpoint, Flow, Hook, LOOKUP_CHUNKS, LookupChunk, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS,
+    MAX_NEXT_HOPS, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, NextHopGroup, Route, Settings, TRACE_ON,
+    TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
 };
 
 use super::{DatapathError, Pins};
-use crate::config::{ProgramLog, XdpMode};
+use crate::{
+    config::{ProgramLog, XdpMode},
+    fault::max_routes,
+};
 
 /// Aligns the object's bytes, which the loader reads as structures.
 #[repr(C, align(32))]
@@ -54,6 +57,9 @@ impl ProgramSet {
             let pin = pins.map(name);
             check_shape(name, &pin)?;
             loader.map_pin_path(name, pin);
+            if matches!(name, map_name::ROUTES_V4 | map_name::ROUTES_V6) {
+                loader.map_max_entries(name, max_routes());
+            }
         }
         let mut ebpf = loader.load(&OBJECT.0).map_err(|error| DatapathError::Load(Box::new(error)))?;
         let mut ids = [0; Hook::ALL.len()];
@@ -124,11 +130,11 @@ fn classifier(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Datap
 type Shape = (MapType, u32, u32, u32);
 
 /// The shape that each map has in this layout.
-fn shape(name: &str) -> Shape {
+pub(super) fn shape(name: &str) -> Shape {
     let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     match name {
-        map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), MAX_ROUTES),
-        map_name::ROUTES_V6 => (MapType::LpmTrie, 4 + 16, size(size_of::<Route>()), MAX_ROUTES),
+        map_name::ROUTES_V4 => (MapType::LpmTrie, 4 + 4, size(size_of::<Route>()), max_routes()),
+        map_name::ROUTES_V6 => (MapType::LpmTrie, 4 + 16, size(size_of::<Route>()), max_routes()),
         map_name::LOOKUP_V4 => (MapType::Array, 4, size(size_of::<LookupChunk>()), LOOKUP_CHUNKS),
         map_name::TRANSLATED_V4 => {
             (MapType::LruHash, size(size_of::<Flow<[u8; 4]>>()), 8, MAX_TRANSLATED_FLOWS)
@@ -140,6 +146,9 @@ fn shape(name: &str) -> Shape {
             (MapType::Array, 4, TRANSLATED_PAIRS_CHUNK, TRANSLATED_PAIRS / TRANSLATED_PAIRS_CHUNK)
         }
         map_name::NEXT_HOPS => (MapType::Array, 4, size(size_of::<NextHop>()), MAX_NEXT_HOPS),
+        map_name::NEXT_HOP_GROUPS => {
+            (MapType::Array, 4, size(size_of::<NextHopGroup>()), MAX_NEXT_HOP_GROUPS)
+        }
         map_name::ENDPOINTS => (MapType::Hash, 4, size(size_of::<Endpoint>()), MAX_ENDPOINTS),
         map_name::SETTINGS => (MapType::Array, 4, size(size_of::<Settings>()), 1),
         map_name::UPLINKS => (MapType::Hash, 4, size(size_of::<Uplink>()), MAX_UPLINKS),

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
     os::fd::AsFd as _,
 };
 
@@ -80,6 +81,7 @@ impl Maps<'_> {
         if let Map::LpmTrie(data) = self.map(A::MAP)? {
             let take = |key: RawKey<A::Bytes>, route: Route| {
                 routes.push((prefix::<A>(&Key::new(key.length, key.address)), route));
+                ControlFlow::Continue(())
             };
             if batch::read(data.fd().as_fd(), take).is_ok() {
                 // Made of a list, the map is full, and sorted it is made quickly.

@@ -30,12 +30,12 @@ pub struct Facts {
     pub bpf: BpfFacts,
     /// Programs on the way.
     pub hooks: Vec<HookFact>,
-    /// The interface that packets leave through, if they do.
-    pub link: Option<LinkFact>,
+    /// The interfaces that packets leave through: several where next hops share the load.
+    pub links: Vec<LinkFact>,
     /// The kernel's routes.
     pub kernel: KernelFacts,
-    /// The neighbour that packets are sent to.
-    pub neighbour: Option<NeighbourFact>,
+    /// The neighbours that packets are sent to.
+    pub neighbours: Vec<NeighbourFact>,
     /// How large packets may be.
     pub mtu: MtuFacts,
     /// What was counted and traced.
@@ -102,6 +102,14 @@ pub struct WantedWay {
     pub path: Option<Path>,
     /// Members, where it is a group.
     pub members: Vec<(String, NextHop)>,
+}
+
+impl WantedWay {
+    /// The objects by which packets leave: the members of the group, or the object itself.
+    pub fn hops(&self) -> impl Iterator<Item = &NextHop> {
+        let own = self.members.is_empty().then_some(&self.next_hop);
+        own.into_iter().chain(self.members.iter().map(|(_, member)| member))
+    }
 }
 
 /// What the maps hold.

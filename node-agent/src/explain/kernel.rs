@@ -1,11 +1,14 @@
 //! The kernel's routing table beside what it should hold, and what the kernel itself answers.
 
+use std::collections::BTreeSet;
+
 use node_ebpf_common::NextHopKind;
 
-use super::{Facts, Telling};
+use super::{Facts, Telling, WantedWay};
 use crate::{
     api::{DisagreementKind, Step, StepKind},
     model::{KernelAnswer, KernelRoute, Prefix, RouteChange, RouteKind},
+    rib::address_of,
 };
 
 /// Number of the main table.
@@ -134,7 +137,7 @@ fn compare(told: &mut Telling, target: Prefix, facts: &Facts, answer: Result<&Ke
         (Ok(_), NextHopKind::Unassigned) => false,
         (Err(_), NextHopKind::Unassigned) => true,
         (Err(_), _) => blackhole,
-        (Ok(answer), _) => leads_there(facts, answer, wanted.next_hop.interface),
+        (Ok(answer), _) => leads_there(facts, answer, wanted),
     };
     // A prefix of one address that is its own has no route: nothing can loop there.
     if agrees || kind == NextHopKind::Unassigned && expected.is_none() {
@@ -156,12 +159,15 @@ fn compare(told: &mut Telling, target: Prefix, facts: &Facts, answer: Result<&Ke
     );
 }
 
-/// Whether the kernel uses the same interface and, where our route names one, the same gateway.
-fn leads_there(facts: &Facts, answer: &KernelAnswer, interface: u32) -> bool {
-    let ours = facts.kernel.found.iter().filter(|route| is_ours(route));
-    let gateways: Vec<_> = facts.kernel.wanted.iter().chain(ours).filter_map(|route| route.gateway).collect();
+/// Whether the kernel uses an interface of the way and, where our route names a gateway, one of the way.
+fn leads_there(facts: &Facts, answer: &KernelAnswer, wanted: &WantedWay) -> bool {
+    let routes = facts.kernel.wanted.iter().chain(facts.kernel.found.iter().filter(|route| is_ours(route)));
+    let mut gateways: BTreeSet<_> = routes.filter_map(|route| route.gateway).collect();
+    if !gateways.is_empty() {
+        gateways.extend(wanted.members.iter().filter_map(|(_, member)| address_of(member.gateway)));
+    }
     !answer.local
-        && answer.link == Some(interface)
+        && wanted.hops().any(|hop| answer.link == Some(hop.interface))
         && (facts.kernel.wanted.is_none()
             || gateways.is_empty()
             || answer.gateway.is_some_and(|by| gateways.contains(&by)))

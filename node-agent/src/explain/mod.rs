@@ -54,7 +54,8 @@ fn summary(target: Prefix, facts: &Facts) -> String {
     let Some(wanted) = &facts.wanted else {
         return "no route of Podroute: the host's stack decides".to_owned();
     };
-    let by = facts.link.as_ref().map(|link| format!(" through {}", link.name)).unwrap_or_default();
+    let links: Vec<_> = facts.links.iter().map(|link| link.name.as_str()).collect();
+    let by = if links.is_empty() { String::new() } else { format!(" through {}", links.join(" and ")) };
     match NextHopKind::from_u32(wanted.next_hop.kind) {
         Some(NextHopKind::LocalPod) => format!("delivered to {}{by}", wanted.name),
         Some(NextHopKind::Direct) => format!("sent to {}{by}, without encapsulation", wanted.name),

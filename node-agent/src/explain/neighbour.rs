@@ -1,15 +1,19 @@
 //! The neighbour that packets are sent to.
 
-use super::{Facts, Telling, mac};
+use super::{Facts, NeighbourFact, Telling, mac};
 use crate::api::{DisagreementKind, Step, StepKind};
 
 pub(super) fn step(facts: &Facts) -> Step {
     let mut told = Telling::of(StepKind::Neighbour);
-    let Some(fact) = &facts.neighbour else { return told.done() };
+    facts.neighbours.iter().for_each(|fact| one(&mut told, fact));
+    told.done()
+}
+
+fn one(told: &mut Telling, fact: &NeighbourFact) {
     let at = format!("{} on {}", fact.address, fact.interface);
     let Some(entry) = &fact.entry else {
         told.row("neighbour", format!("{at}: no entry; the kernel asks when the first packet comes"));
-        return told.done();
+        return;
     };
     let address = entry.mac.map_or("no link-layer address".to_owned(), mac);
     told.row("neighbour", format!("{at}: {address}, {}{}", entry.state, meaning(&entry.state)));
@@ -36,7 +40,6 @@ pub(super) fn step(facts: &Facts) -> Step {
             "state the pod's MAC address as it is, or leave `mac` out",
         );
     }
-    told.done()
 }
 
 /// What a state means, where its name does not say it.

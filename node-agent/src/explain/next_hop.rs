@@ -35,9 +35,7 @@ pub(super) fn step(target: Prefix, facts: &Facts) -> Step {
             "if there should be a pod, state it in the source with this node and its interface",
         );
     }
-    if let Some(link) = &facts.link {
-        interface(&mut told, link);
-    }
+    facts.links.iter().for_each(|link| interface(&mut told, link));
     told.done()
 }
 

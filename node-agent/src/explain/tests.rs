@@ -40,6 +40,7 @@ fn kernel_route(prefix: &str, link: u32, gateway: Option<&str>) -> KernelRoute {
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 
@@ -90,10 +91,10 @@ fn way(prefix: &str, name: &str, next_hop: NextHop, gateway: Option<&str>) -> Fa
             lookup_table_asked: true,
             ..BpfFacts::default()
         },
-        link: Some(LinkFact {
+        links: vec![LinkFact {
             name: "eth0".to_owned(),
             state: Some(LinkState { up: true, carrier: true, mtu: 1500 }),
-        }),
+        }],
         kernel: KernelFacts {
             wanted: Some(route.clone()),
             found: vec![route],
@@ -101,7 +102,7 @@ fn way(prefix: &str, name: &str, next_hop: NextHop, gateway: Option<&str>) -> Fa
             forwarding: true,
             names: [(UPLINK, "eth0".to_owned()), (VETH, "veth-web".to_owned())].into(),
         },
-        neighbour: Some(NeighbourFact {
+        neighbours: vec![NeighbourFact {
             address: address(gateway.unwrap_or("10.244.1.10")),
             interface: "eth0".to_owned(),
             entry: Some(Neighbour {
@@ -110,7 +111,7 @@ fn way(prefix: &str, name: &str, next_hop: NextHop, gateway: Option<&str>) -> Fa
                 state: "reachable".to_owned(),
             }),
             programs_use: None,
-        }),
+        }],
         ..Facts::default()
     }
 }
@@ -145,7 +146,7 @@ fn local() -> Facts {
     let endpoint = Endpoint { address_v4: to_map("10.244.1.10".parse().ok()), ..Endpoint::default() };
     facts.bpf.endpoint = Some((endpoint, Some(endpoint)));
     facts.hooks = vec![hook(Hook::FromPod, "veth-web"), hook(Hook::ToPod, "veth-web")];
-    facts.neighbour.as_mut().unwrap().programs_use = Some(MAC);
+    facts.neighbours[0].programs_use = Some(MAC);
     facts
 }
 
@@ -153,7 +154,7 @@ fn local() -> Facts {
 fn own(kind: NextHopKind) -> Facts {
     let next_hop = NextHop { identity: 79, kind: kind as u32, ..NextHop::default() };
     let mut facts = way("10.244.1.0/24", kind.label(), next_hop, None);
-    (facts.link, facts.neighbour) = (None, None);
+    (facts.links, facts.neighbours) = (vec![], vec![]);
     let blackhole =
         KernelRoute { kind: RouteKind::Blackhole, link: None, ..kernel_route("10.244.1.0/24", 0, None) };
     if kind == NextHopKind::Host {
@@ -312,9 +313,9 @@ fn each_disagreement_of_the_kernel_has_its_name() {
         "10.244.3.10/32",
         remote,
         &[
-            (Kind::LinkMissing, |facts| facts.link.as_mut().unwrap().state = None),
-            (Kind::LinkDown, |facts| facts.link.as_mut().unwrap().state.as_mut().unwrap().up = false),
-            (Kind::NoCarrier, |facts| facts.link.as_mut().unwrap().state.as_mut().unwrap().carrier = false),
+            (Kind::LinkMissing, |facts| facts.links[0].state = None),
+            (Kind::LinkDown, |facts| facts.links[0].state.as_mut().unwrap().up = false),
+            (Kind::NoCarrier, |facts| facts.links[0].state.as_mut().unwrap().carrier = false),
             (Kind::ForwardingOff, |facts| facts.kernel.forwarding = false),
             (Kind::KernelRouteMissing, |facts| facts.kernel.found.clear()),
             (Kind::KernelRouteDiffers, |facts| facts.kernel.found[0].mtu = Some(9000)),
@@ -327,11 +328,11 @@ fn each_disagreement_of_the_kernel_has_its_name() {
                 facts.kernel.answer.as_mut().unwrap().as_mut().unwrap().gateway = "10.0.1.9".parse().ok();
             }),
             (Kind::NeighbourFailed, |facts| {
-                let entry = facts.neighbour.as_mut().unwrap().entry.as_mut().unwrap();
+                let entry = facts.neighbours[0].entry.as_mut().unwrap();
                 (entry.mac, entry.state) = (None, "failed".to_owned());
             }),
             (Kind::NeighbourUnresolved, |facts| {
-                let entry = facts.neighbour.as_mut().unwrap().entry.as_mut().unwrap();
+                let entry = facts.neighbours[0].entry.as_mut().unwrap();
                 (entry.mac, entry.state) = (None, "incomplete".to_owned());
             }),
         ],
@@ -340,7 +341,7 @@ fn each_disagreement_of_the_kernel_has_its_name() {
         "10.244.1.10/32",
         local,
         &[(Kind::NeighbourMacDiffers, |facts| {
-            facts.neighbour.as_mut().unwrap().programs_use = Some([2, 0, 0, 0, 0, 99]);
+            facts.neighbours[0].programs_use = Some([2, 0, 0, 0, 0, 99]);
         })],
     );
     check(
@@ -350,6 +351,29 @@ fn each_disagreement_of_the_kernel_has_its_name() {
             facts.kernel.answer.as_mut().unwrap().as_mut().unwrap().local = false;
         })],
     );
+}
+
+/// Two ways to one node: each is looked at, and the kernel may take either.
+#[test]
+fn every_member_of_a_group_counts() {
+    let mut facts = remote();
+    let wanted = facts.wanted.as_mut().unwrap();
+    let second = NextHop { interface: VETH, gateway: to_map("10.0.9.1".parse().ok()), ..wanted.next_hop };
+    wanted.members = vec![("one".to_owned(), wanted.next_hop), ("two".to_owned(), second)];
+    let answer = facts.kernel.answer.as_mut().unwrap().as_mut().unwrap();
+    (answer.link, answer.gateway) = (Some(VETH), "10.0.9.1".parse().ok());
+    let failed = Neighbour { address: "10.0.9.1".parse().unwrap(), mac: None, state: "failed".to_owned() };
+    assert_eq!(kinds("10.244.3.10/32", &facts), []);
+    let second =
+        NeighbourFact { address: failed.address, entry: Some(failed), ..facts.neighbours[0].clone() };
+    facts.neighbours.push(second);
+    facts.links.push(LinkFact { name: "eth1".to_owned(), state: None });
+    assert_eq!(
+        kinds("10.244.3.10/32", &facts),
+        [DisagreementKind::LinkMissing, DisagreementKind::NeighbourFailed]
+    );
+    let summary = explain("10.244.3.10/32".parse().unwrap(), &facts).summary;
+    assert_eq!(summary, "sent to node b1 through eth0 and eth1, in an IPIP packet");
 }
 
 #[test]

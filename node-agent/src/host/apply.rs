@@ -147,7 +147,10 @@ fn forgive_done_before(
             && is_taken(change, result)
         {
             let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..added.route.as_reported() };
-            if by_destination.get(&route.destination).is_some_and(|held| held.contains(&&route)) {
+            if by_destination
+                .get(&route.destination)
+                .is_some_and(|held| held.iter().any(|held| held.is_same(&route)))
+            {
                 *result = Ok(());
             }
         }
@@ -173,6 +176,7 @@ mod tests {
                 mtu: None,
                 protocol: 4,
                 metric: 0,
+                legs: None,
             },
             interface: None,
         }

@@ -136,6 +136,7 @@ mod tests {
                 mtu: None,
                 protocol: KernelRoute::PROTOCOL,
                 metric: 0,
+                legs: None,
             },
             interface: Some("eth0".to_owned()),
         })

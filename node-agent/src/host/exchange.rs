@@ -261,6 +261,7 @@ mod tests {
             mtu: None,
             protocol: KernelRoute::PROTOCOL,
             metric: 77,
+            legs: None,
         };
         (RouteNetlinkMessage::DelRoute(encode_delete_route(&route)), 0)
     }

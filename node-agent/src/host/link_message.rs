@@ -29,6 +29,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         forwarding_v4: false,
         proxy_arp: false,
+        reverse_path: 0,
         ra_unless_forwarding: false,
         peer: peer(&message.attributes),
     };
@@ -42,6 +43,7 @@ pub(super) fn decode_link(message: &RouteNetlinkMessage) -> Option<Link> {
                 if let Some(config) = ipv4_config(families) {
                     link.forwarding_v4 = config.forwarding != 0;
                     link.proxy_arp = config.proxy_arp != 0;
+                    link.reverse_path = u8::try_from(config.rp_filter).unwrap_or_default();
                 }
                 link.ra_unless_forwarding = accept_ra(families) == Some(1);
             }
@@ -106,6 +108,7 @@ mod tests {
         let mut config = InetDevConf::default();
         config.forwarding = 1;
         config.proxy_arp = 1;
+        config.rp_filter = 2;
         let mut config_v6 = Inet6DevConf::default();
         config_v6.accept_ra = 1;
         let RouteNetlinkMessage::NewLink(mut message) = message(vec![
@@ -131,6 +134,7 @@ mod tests {
             ethernet: true,
             forwarding_v4: true,
             proxy_arp: true,
+            reverse_path: 2,
             ra_unless_forwarding: true,
             peer: None,
         };

@@ -25,7 +25,7 @@ mod watch;
 pub use error::HostError;
 pub use neighbour::Neighbour;
 pub use path_mtu::PathMtuWatch;
-pub use watch::{HostChanged, HostWatch};
+pub use watch::{Changes, HostWatch};
 
 use sysctl::Sysctls;
 

@@ -72,6 +72,7 @@ impl Host {
             neighbours: neighbours.iter().filter_map(decode_our_neighbour).collect(),
             forwarding_v4: self.sysctls.is_met(&Setting::ForwardingV4)?,
             forwarding_v6,
+            reverse_path_all: self.sysctls.reverse_path_all()?,
             path_mtus: BTreeMap::new(),
         })
     }

@@ -11,7 +11,7 @@ use netlink_packet_route::{
     },
 };
 
-use crate::model::{self, KernelRoute, Prefix, RouteKind};
+use crate::model::{self, KernelRoute, Prefix, RouteKind, RouteLeg};
 
 /// Asks for every route of the main table of a family.
 pub(super) fn dump_routes(family: AddressFamily) -> RouteNetlinkMessage {
@@ -21,7 +21,7 @@ pub(super) fn dump_routes(family: AddressFamily) -> RouteNetlinkMessage {
 /// The route; nothing if the message describes no route of the main table, or one that does not apply to
 /// every packet to its destination (by source prefix or type of service) or is a cached exception.
 ///
-/// Of a multipath route, the first next hop is reported.
+/// Of a multipath route, the first next hop stands in the route's own fields, and all of them are its legs.
 pub(super) fn decode_route(message: &RouteNetlinkMessage) -> Option<KernelRoute> {
     let RouteNetlinkMessage::NewRoute(RouteMessage { header, attributes, .. }) = message else { return None };
     let unspecified = unspecified(header.address_family)?;
@@ -45,6 +45,7 @@ pub(super) fn decode_route(message: &RouteNetlinkMessage) -> Option<KernelRoute>
         mtu: None,
         protocol: header.protocol.into(),
         metric: 0,
+        legs: None,
     };
     for attribute in attributes {
         take(attribute, header.destination_prefix_length, &mut route)?;
@@ -81,6 +82,9 @@ fn take(attribute: &RouteAttribute, length: u8, route: &mut KernelRoute) -> Opti
             if let Some(first) = next_hops.first() {
                 take_next_hop(first, route);
             }
+            if next_hops.len() > 1 {
+                route.legs = Some(next_hops.iter().map(leg).collect());
+            }
         }
         _ => {}
     }
@@ -88,13 +92,20 @@ fn take(attribute: &RouteAttribute, length: u8, route: &mut KernelRoute) -> Opti
 }
 
 fn take_next_hop(next_hop: &RouteNextHop, route: &mut KernelRoute) {
-    route.link = Some(next_hop.interface_index);
+    let RouteLeg { link, gateway, .. } = leg(next_hop);
+    (route.link, route.gateway) = (Some(link), gateway);
     route.onlink = next_hop.flags.contains(RouteNextHopFlags::Onlink);
-    route.gateway = next_hop.attributes.iter().find_map(|attribute| match attribute {
+}
+
+/// Weights are left out: flows are spread evenly.
+fn leg(next_hop: &RouteNextHop) -> RouteLeg {
+    let gateway = next_hop.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(address) => ip(address),
         RouteAttribute::Via(via) => via_ip(via),
         _ => None,
     });
+    let unusable = RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown;
+    RouteLeg { link: next_hop.interface_index, gateway, live: !next_hop.flags.intersects(unusable) }
 }
 
 /// A route of ours, to add; nothing for a kind that we do not make.
@@ -127,16 +138,25 @@ fn encode(route: &KernelRoute) -> RouteMessage {
     let mut message = main_table(family);
     message.header.destination_prefix_length = route.destination.len();
     message.header.protocol = RouteProtocol::Other(KernelRoute::PROTOCOL);
-    message.header.flags.set(RouteFlags::Onlink, route.onlink);
+    let one = route.legs.is_none();
+    message.header.flags.set(RouteFlags::Onlink, route.onlink && one);
     let gateway = |gateway: IpAddr| match (gateway, family) {
         // An IPv4 destination by an IPv6 gateway.
         (IpAddr::V6(address), AddressFamily::Inet) => RouteAttribute::Via(address.into()),
         _ => RouteAttribute::Gateway(gateway.into()),
     };
+    let next_hop = |leg: &RouteLeg| {
+        let mut next_hop = RouteNextHop::default();
+        next_hop.interface_index = leg.link;
+        next_hop.flags.set(RouteNextHopFlags::Onlink, route.onlink);
+        next_hop.attributes = leg.gateway.map(gateway).into_iter().collect();
+        next_hop
+    };
     message.attributes = [
         Some(RouteAttribute::Destination(route.destination.address().into())),
-        route.gateway.map(gateway),
-        route.link.map(RouteAttribute::Oif),
+        route.gateway.filter(|_| one).map(gateway),
+        route.link.filter(|_| one).map(RouteAttribute::Oif),
+        route.legs.as_deref().map(|legs| RouteAttribute::MultiPath(legs.iter().map(next_hop).collect())),
         route.source.map(|source| RouteAttribute::PrefSource(source.into())),
         route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
         (route.metric != 0).then_some(RouteAttribute::Priority(route.metric)),

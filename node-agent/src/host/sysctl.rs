@@ -22,6 +22,14 @@ impl Sysctls {
         self.root.join("net/ipv6").is_dir()
     }
 
+    /// `net.ipv4.conf.all.rp_filter`.
+    pub(super) fn reverse_path_all(&self) -> Result<u8, HostError> {
+        let path = self.root.join("net/ipv4/conf/all/rp_filter");
+        let text =
+            fs::read_to_string(&path).map_err(|reason| HostError::Sysctl { action: "read", path, reason })?;
+        Ok(text.trim().parse().unwrap_or_default())
+    }
+
     pub(super) fn is_met(&self, setting: &Setting) -> Result<bool, HostError> {
         let path = self.root.join(setting.path());
         let text =

@@ -7,27 +7,65 @@ use rtnetlink::{
     MulticastGroup,
     sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
 };
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::HostError;
 
-/// What a change of can make the host's view out of date.
-const GROUPS: [MulticastGroup; 5] = [
+/// What a change of can make what is known out of date.
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Netconf,
+    MulticastGroup::Ipv6Netconf,
+    MulticastGroup::Neigh,
+    MulticastGroup::Tc,
 ];
 
-/// Enough to take a notification off the socket: the kernel cuts it off, and nobody reads it.
+/// Enough to see what a notification is about: the kernel cuts off the rest.
 const NOTIFICATION_BYTES: usize = 64;
 
-/// Links, addresses or routes changed since the last one was received. The agent's own changes count too:
-/// observing anew then finds nothing to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostChanged;
+/// What changed since the last one was received. The agent's own changes count too: observing anew then finds nothing to
+/// do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostChanged {
+    /// Links, addresses, routes, neighbours that somebody has set, or sysctls of the host's network.
+    Network,
+    /// Filters at interfaces.
+    Hooks,
+}
+
+/// What a notification can make out of date; nothing for what concerns nobody here.
+fn concerns(notification: &[u8]) -> Option<HostChanged> {
+    let kind = u16::from_ne_bytes(notification.get(4..6)?.try_into().ok()?);
+    match kind {
+        RTM_NEWNEIGH | RTM_DELNEIGH => {
+            // `ndm_state`. The kernel's own neighbours come and go all the time.
+            let state = u16::from_ne_bytes(notification.get(24..26)?.try_into().ok()?);
+            (state & NUD_PERMANENT != 0).then_some(HostChanged::Network)
+        }
+        RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTFILTER | RTM_DELTFILTER => Some(HostChanged::Hooks),
+        // Classes, chains and actions: none of ours.
+        RTM_NEWQDISC..=RTM_LAST_TC | RTM_NEWCHAIN..=RTM_LAST_CHAIN => None,
+        _ => Some(HostChanged::Network),
+    }
+}
+
+// linux/rtnetlink.h and linux/neighbour.h
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_NEWTFILTER: u16 = 44;
+const RTM_DELTFILTER: u16 = 45;
+/// The last of actions.
+const RTM_LAST_TC: u16 = 50;
+const RTM_NEWCHAIN: u16 = 100;
+const RTM_LAST_CHAIN: u16 = 102;
+const NUD_PERMANENT: u16 = 0x80;
 
 /// A subscription to changes, from the moment of its creation.
 pub struct HostWatch {
@@ -47,32 +85,48 @@ impl HostWatch {
         Ok(Self { socket })
     }
 
-    /// Notifies until the receiver is dropped. Changes coalesce: while the channel is full, the receiver is
-    /// going to observe anyway. Give it a channel of capacity 1.
+    /// Notifies until the receiver is dropped. Changes coalesce: each sort is told once until it is received.
     ///
     /// # Errors
     ///
     /// If the socket breaks; too many changes at once do not break it.
-    pub async fn run(self, changed: mpsc::Sender<HostChanged>) -> Result<(), HostError> {
+    pub async fn run(self, changed: Changes) -> Result<(), HostError> {
         let mut buffer = Vec::with_capacity(NOTIFICATION_BYTES);
         loop {
             buffer.clear();
             let received = tokio::select! {
                 received = self.socket.recv(&mut buffer) => received,
-                () = changed.closed() => return Ok(()),
+                () = changed.network.closed() => return Ok(()),
             };
             match received {
-                Ok(()) => {}
+                Ok(()) => match concerns(&buffer) {
+                    Some(HostChanged::Network) => tell(&changed.network),
+                    Some(HostChanged::Hooks) => tell(&changed.hooks),
+                    None => {}
+                },
                 Err(error) if is_overrun(&error) => {
-                    debug!("more changes at once than the kernel keeps for us")
+                    debug!("more changes at once than the kernel keeps for us");
+                    tell(&changed.network);
+                    tell(&changed.hooks);
                 }
                 Err(error) => return Err(HostError::Watch(error)),
             }
-            if let Err(TrySendError::Closed(HostChanged)) = changed.try_send(HostChanged) {
-                return Ok(());
-            }
         }
     }
+}
+
+/// Where changes are told: channels of capacity 1.
+#[derive(Debug)]
+pub struct Changes {
+    /// Of [`HostChanged::Network`].
+    pub network: mpsc::Sender<()>,
+    /// Of [`HostChanged::Hooks`].
+    pub hooks: mpsc::Sender<()>,
+}
+
+/// Tells of a change, unless one is still to be received: then the receiver is going to look anyway.
+fn tell(changed: &mpsc::Sender<()>) {
+    let _ = changed.try_send(());
 }
 
 /// Whether notifications were lost because the socket's buffer was full. That is a change like any other.
@@ -83,6 +137,32 @@ fn is_overrun(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_concerns_nobody_here_is_not_told() {
+        let notification = |kind: u16, state: u16| {
+            let mut bytes = [0; NOTIFICATION_BYTES];
+            bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+            bytes[24..26].copy_from_slice(&state.to_ne_bytes());
+            concerns(&bytes)
+        };
+        const RTM_NEWROUTE: u16 = 24;
+        const RTM_NEWNETCONF: u16 = 80;
+        const REACHABLE: u16 = 0x02;
+        for (kind, state, expected) in [
+            (RTM_NEWROUTE, 0, Some(HostChanged::Network)),
+            (RTM_NEWNETCONF, 0, Some(HostChanged::Network)),
+            (RTM_NEWNEIGH, REACHABLE, None),
+            (RTM_DELNEIGH, NUD_PERMANENT, Some(HostChanged::Network)),
+            (RTM_DELTFILTER, 0, Some(HostChanged::Hooks)),
+            (RTM_DELQDISC, 0, Some(HostChanged::Hooks)),
+            (40, 0, None),
+            (RTM_NEWCHAIN, 0, None),
+        ] {
+            assert_eq!(notification(kind, state), expected, "{kind}");
+        }
+        assert_eq!(concerns(&[0; 3]), None);
+    }
 
     #[test]
     fn only_a_full_buffer_is_survived() {

@@ -8,9 +8,11 @@
 mod nft;
 mod render;
 mod table;
+mod watch;
 
 pub use nft::{Nft, NftError};
 pub use table::MasqueradeTable;
+pub use watch::TableWatch;
 
 use crate::fault::{self, Point};
 

@@ -21,6 +21,8 @@ pub struct HostView {
     pub forwarding_v4: bool,
     /// Whether IPv6 forwarding is on (`net.ipv6.conf.all.forwarding`); none if the kernel has no IPv6.
     pub forwarding_v6: Option<bool>,
+    /// The same check for all interfaces (`net.ipv4.conf.all.rp_filter`).
+    pub reverse_path_all: u8,
     /// Largest encapsulated packets that pass to other nodes' addresses, in bytes, where a router has told of a limit.
     pub path_mtus: BTreeMap<IpAddr, u32>,
 }
@@ -30,10 +32,20 @@ impl HostView {
     #[must_use]
     pub fn is_same_but_routes(&self, other: &Self) -> bool {
         // Taken apart, so that a new field cannot be forgotten here.
-        let Self { links, addresses, routes: _, neighbours, forwarding_v4, forwarding_v6, path_mtus } = self;
+        let Self {
+            links,
+            addresses,
+            routes: _,
+            neighbours,
+            forwarding_v4,
+            forwarding_v6,
+            reverse_path_all,
+            path_mtus,
+        } = self;
         (links, addresses, neighbours, path_mtus)
             == (&other.links, &other.addresses, &other.neighbours, &other.path_mtus)
-            && (forwarding_v4, forwarding_v6) == (&other.forwarding_v4, &other.forwarding_v6)
+            && (forwarding_v4, forwarding_v6, reverse_path_all)
+                == (&other.forwarding_v4, &other.forwarding_v6, &other.reverse_path_all)
     }
 
     /// The link with this name.
@@ -70,6 +82,9 @@ pub struct Link {
     pub forwarding_v4: bool,
     /// Whether the host answers ARP requests here for what it has a route to (`net.ipv4.conf.NAME.proxy_arp`).
     pub proxy_arp: bool,
+    /// How the source of IPv4 packets that come in here is checked (`net.ipv4.conf.NAME.rp_filter`): 0 not at all, 1 strictly,
+    /// 2 loosely. The kernel goes by the larger of this and [`HostView::reverse_path_all`].
+    pub reverse_path: u8,
     /// Whether router advertisements are taken here only as long as the host does not forward
     /// (`net.ipv6.conf.NAME.accept_ra` is 1).
     pub ra_unless_forwarding: bool,
@@ -122,6 +137,20 @@ pub struct KernelRoute {
     pub protocol: u8,
     /// Priority (`RTA_PRIORITY`): lower wins; 0 where none is given.
     pub metric: u32,
+    /// Every leg of a multipath route, the first included; none of a route with one next hop. On the heap, as
+    /// hardly any of up to a million routes has legs.
+    pub legs: Option<Box<[RouteLeg]>>,
+}
+
+/// One of the next hops of a multipath route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RouteLeg {
+    /// Interface index.
+    pub link: u32,
+    /// Gateway; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Whether the kernel would send packets there: it marks a leg dead or `linkdown` otherwise.
+    pub live: bool,
 }
 
 impl KernelRoute {
@@ -131,6 +160,23 @@ impl KernelRoute {
 
     /// Metric that the kernel gives an IPv6 route for which none is named.
     const DEFAULT_METRIC_V6: u32 = 1024;
+
+    /// Whether the kernel does the same with both: the order of the legs is of no meaning.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.legs, &other.legs) {
+            (Some(legs), Some(others)) => {
+                let sorted = |legs: &[RouteLeg]| {
+                    let mut legs = legs.to_vec();
+                    legs.sort_by_key(|leg| (leg.link, leg.gateway));
+                    legs
+                };
+                let rest = |route: &Self| Self { legs: None, link: None, gateway: None, ..route.clone() };
+                sorted(legs) == sorted(others) && rest(self) == rest(other)
+            }
+            _ => self == other,
+        }
+    }
 
     /// The route as the kernel reports it back once it is installed.
     #[must_use]

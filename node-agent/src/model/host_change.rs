@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -83,6 +83,8 @@ pub enum Setting {
     InterfaceForwardingV4(String),
     /// `net.ipv4.conf.INTERFACE.proxy_arp`: the host answers ARP requests for whatever it has a route to.
     ProxyArp(String),
+    /// `net.ipv4.conf.INTERFACE.rp_filter` = 2: what comes in here may have a source that is reached by another interface.
+    LooseReversePath(String),
     /// `net.ipv6.conf.INTERFACE.accept_ra` = 2: router advertisements are taken even though the host forwards.
     AcceptRa(String),
     /// `net.ipv6.conf.all.forwarding`: the node forwards IPv6 packets.
@@ -100,6 +102,7 @@ impl Setting {
             Self::ForwardingV4 => PathBuf::from("net/ipv4/ip_forward"),
             Self::InterfaceForwardingV4(interface) => of_interface("ipv4", interface, "forwarding"),
             Self::ProxyArp(interface) => of_interface("ipv4", interface, "proxy_arp"),
+            Self::LooseReversePath(interface) => of_interface("ipv4", interface, "rp_filter"),
             Self::AcceptRa(interface) => of_interface("ipv6", interface, "accept_ra"),
             Self::ForwardingV6 => of_interface("ipv6", "all", "forwarding"),
         }
@@ -109,7 +112,7 @@ impl Setting {
     #[must_use]
     pub fn value(&self) -> &'static str {
         match self {
-            Self::AcceptRa(_) => "2",
+            Self::AcceptRa(_) | Self::LooseReversePath(_) => "2",
             Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
                 "1"
             }
@@ -122,6 +125,8 @@ impl Setting {
         match self {
             // 0 is somebody's decision to take none at all.
             Self::AcceptRa(_) => content != "1",
+            // Also 0 is not enough where it is 1 for all interfaces.
+            Self::LooseReversePath(_) => content == "2",
             Self::ForwardingV4 | Self::InterfaceForwardingV4(_) | Self::ProxyArp(_) | Self::ForwardingV6 => {
                 !matches!(content, "0" | "")
             }
@@ -152,14 +157,27 @@ impl fmt::Display for RouteChange {
             f.write_str("blackhole ")?;
         }
         write!(f, "{}", route.destination)?;
-        if let Some(gateway) = route.gateway {
+        let via = |f: &mut fmt::Formatter<'_>, gateway: Option<IpAddr>| {
+            let Some(gateway) = gateway else { return Ok(()) };
             let other_family = AddressFamily::from(gateway) != route.destination.family();
-            write!(f, " via {}{gateway}", if other_family { "inet6 " } else { "" })?;
-        }
-        match (&self.interface, route.link) {
-            (Some(name), _) => write!(f, " dev {name}")?,
-            (None, Some(index)) => write!(f, " dev #{index}")?,
-            (None, None) => {}
+            write!(f, " via {}{gateway}", if other_family { "inet6 " } else { "" })
+        };
+        match (&route.legs, &self.interface, route.link) {
+            (Some(legs), ..) => {
+                for leg in legs {
+                    f.write_str(" nexthop")?;
+                    via(f, leg.gateway)?;
+                    write!(f, " dev #{}", leg.link)?;
+                }
+            }
+            (None, Some(name), _) => {
+                via(f, route.gateway)?;
+                write!(f, " dev {name}")?;
+            }
+            (None, None, index) => {
+                via(f, route.gateway)?;
+                index.map_or(Ok(()), |index| write!(f, " dev #{index}"))?;
+            }
         }
         if route.onlink {
             f.write_str(" onlink")?;

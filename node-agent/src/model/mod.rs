@@ -20,7 +20,7 @@ pub use cluster::{
     SourceUpdate,
 };
 pub use family::AddressFamily;
-pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind};
+pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind, RouteLeg};
 pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, Setting};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use kernel_answer::{KernelAnswer, LinkState};

@@ -19,8 +19,6 @@ pub enum NextHopKey {
     Node(NodePath),
     /// A local pod.
     Pod(PodName),
-    // Resolution does not make any yet.
-    #[allow(dead_code)]
     /// One of several ways: a member of the group of another next hop.
     Via(Via),
     // Resolution does not make any yet.

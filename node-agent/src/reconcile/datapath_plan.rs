@@ -4,17 +4,23 @@
 //! is named is written before what names it, and removed after it.
 //!
 //! ```text
-//! settings → next hops → endpoints → routes → attach │ detach → endpoints − → routes − → next hops − → layouts −
-//!            additions and changes, always allowed   │ deletions, only if allowed
+//! settings → next hops → groups → next hops that name groups → endpoints → routes → attach
+//!            additions and changes, always allowed
+//! detach → endpoints − → routes − → next hops that name groups − → groups − → next hops − → layouts −
+//!            deletions, only if allowed
 //! ```
+
+mod change;
+mod groups;
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt,
 };
 
-use node_ebpf_common::{Endpoint, Hook, MAX_NEXT_HOPS, NextHop, Route, Settings};
+pub use change::MapChange;
+use groups::Groups;
+use node_ebpf_common::{Endpoint, Hook, MAX_NEXT_HOPS, NextHop, NextHopGroup, Route, Settings};
 
 use crate::model::{Attachment, NextHopKey, Prefix, WantedDatapath};
 
@@ -23,6 +29,8 @@ use crate::model::{Attachment, NextHopKey, Prefix, WantedDatapath};
 pub struct ObservedDatapath {
     /// Next-hop objects by index, without unused ones.
     pub next_hops: BTreeMap<u32, NextHop>,
+    /// Next-hop groups by index, without unused ones.
+    pub groups: BTreeMap<u32, NextHopGroup>,
     /// Routes.
     pub routes: BTreeMap<Prefix, Route>,
     /// Endpoints by interface index.
@@ -49,6 +57,9 @@ impl ObservedDatapath {
             MapChange::SetNextHop { index, next_hop } => {
                 self.next_hops.insert(*index, *next_hop);
             }
+            MapChange::SetGroup { index, group } => {
+                self.groups.insert(*index, *group);
+            }
             MapChange::SetEndpoint { link, endpoint } => {
                 self.endpoints.insert(*link, *endpoint);
             }
@@ -69,6 +80,9 @@ impl ObservedDatapath {
             }
             MapChange::FreeNextHop { index } => {
                 self.next_hops.remove(index);
+            }
+            MapChange::FreeGroup { index } => {
+                self.groups.remove(index);
             }
             MapChange::RemoveLayout { version } => {
                 self.other_layouts.remove(version);
@@ -99,96 +113,6 @@ pub enum AttachmentState {
     Current,
     /// Another build's program runs there, or none any more: it is to be attached anew, in place.
     Stale,
-}
-
-/// One write to a map or a hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MapChange {
-    /// Write the settings.
-    SetSettings(Settings),
-    /// Write a next-hop object.
-    SetNextHop {
-        /// Where.
-        index: u32,
-        /// What.
-        next_hop: NextHop,
-    },
-    /// Insert or overwrite an endpoint.
-    SetEndpoint {
-        /// Interface index.
-        link: u32,
-        /// What.
-        endpoint: Endpoint,
-    },
-    /// Insert or overwrite a route.
-    SetRoute {
-        /// Which.
-        prefix: Prefix,
-        /// What.
-        route: Route,
-    },
-    /// Attach a program, or put it in the place of a stale one.
-    Attach(Attachment),
-    /// Detach a program and remove its pin.
-    Detach(AttachmentPoint),
-    /// Remove an endpoint.
-    DeleteEndpoint {
-        /// Interface index.
-        link: u32,
-    },
-    /// Remove a route.
-    DeleteRoute {
-        /// Which.
-        prefix: Prefix,
-    },
-    /// Write an unused entry over a next-hop object.
-    FreeNextHop {
-        /// Where.
-        index: u32,
-    },
-    /// Remove the maps of another layout, once no program that uses them is attached any more.
-    RemoveLayout {
-        /// Which layout.
-        version: u32,
-    },
-}
-
-impl MapChange {
-    /// Whether it takes something away.
-    #[cfg(test)]
-    pub fn is_deletion(&self) -> bool {
-        match self {
-            Self::Detach(_)
-            | Self::DeleteEndpoint { .. }
-            | Self::DeleteRoute { .. }
-            | Self::FreeNextHop { .. }
-            | Self::RemoveLayout { .. } => true,
-            Self::SetSettings(_)
-            | Self::SetNextHop { .. }
-            | Self::SetEndpoint { .. }
-            | Self::SetRoute { .. }
-            | Self::Attach(_) => false,
-        }
-    }
-}
-
-impl fmt::Display for MapChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SetSettings(_) => write!(f, "write settings"),
-            Self::SetNextHop { index, .. } => write!(f, "write next hop {index}"),
-            Self::SetEndpoint { link, .. } => write!(f, "write endpoint of interface {link}"),
-            Self::SetRoute { prefix, route } => {
-                write!(f, "write route {prefix} to next hop {}", route.next_hop)
-            }
-            Self::Attach(at) => write!(f, "attach {} to {} ({})", at.hook.label(), at.interface, at.link),
-            Self::Detach(at) => write!(f, "detach {} from interface {}", at.hook.label(), at.link),
-            Self::DeleteEndpoint { link } => write!(f, "delete endpoint of interface {link}"),
-            Self::DeleteRoute { prefix } => write!(f, "delete route {prefix}"),
-            Self::FreeNextHop { index } => write!(f, "free next hop {index}"),
-            Self::RemoveLayout { version } => write!(f, "remove the maps of layout {version}"),
-        }
-    }
 }
 
 /// How to plan.
@@ -228,6 +152,8 @@ pub struct DatapathPlan {
     /// Next hops that do not fit. The rest of the plan stands, and its deletions may make room for the
     /// next one.
     pub exhausted: Option<Exhausted>,
+    /// Next hops that have only one of their ways, because there is no room for their group.
+    pub groups_exhausted: Option<groups::Exhausted>,
 }
 
 /// Plans the changes from what is observed to what is wanted.
@@ -238,13 +164,12 @@ pub fn plan(wanted: &WantedDatapath, observed: &ObservedDatapath, options: PlanO
     if wanted.settings != observed.settings {
         changes.push(MapChange::SetSettings(wanted.settings));
     }
-    for (key, index) in &assignments {
-        let Some(next_hop) = wanted.next_hops.get(key) else { continue };
-        let next_hop = NextHop { identity: key.identity(), ..*next_hop };
-        if observed.next_hops.get(index) != Some(&next_hop) {
-            changes.push(MapChange::SetNextHop { index: *index, next_hop });
-        }
-    }
+    let groups = Groups::plan(wanted, observed, &assignments, options.search_from);
+    let (owners, others): (Vec<_>, Vec<_>) = next_hops_to_set(wanted, observed, &assignments, &groups)
+        .partition(|change| matches!(change, MapChange::SetNextHop { next_hop, .. } if next_hop.group != 0));
+    changes.extend(others);
+    changes.extend(groups.to_set(observed));
+    changes.extend(owners);
     for (link, endpoint) in &wanted.endpoints {
         if observed.endpoints.get(link) != Some(endpoint) {
             changes.push(MapChange::SetEndpoint { link: *link, endpoint: *endpoint });
@@ -256,9 +181,24 @@ pub fn plan(wanted: &WantedDatapath, observed: &ObservedDatapath, options: PlanO
     };
     changes.extend(wanted.attachments.iter().filter(stale).cloned().map(MapChange::Attach));
     if options.allow_delete {
-        changes.extend(deletions(wanted, observed, &assignments));
+        changes.extend(deletions(wanted, observed, &assignments, &groups));
     }
-    DatapathPlan { changes, assignments, search_from, exhausted }
+    DatapathPlan { changes, assignments, search_from, exhausted, groups_exhausted: groups.exhausted }
+}
+
+/// Next-hop objects to write, with the groups that they name.
+fn next_hops_to_set<'a>(
+    wanted: &'a WantedDatapath,
+    observed: &'a ObservedDatapath,
+    assignments: &'a BTreeMap<NextHopKey, u32>,
+    groups: &'a Groups,
+) -> impl Iterator<Item = MapChange> + 'a {
+    assignments.iter().filter_map(|(key, index)| {
+        let next_hop = wanted.next_hops.get(key)?;
+        let next_hop = NextHop { identity: key.identity(), group: groups.of(key), ..*next_hop };
+        (observed.next_hops.get(index) != Some(&next_hop))
+            .then_some(MapChange::SetNextHop { index: *index, next_hop })
+    })
 }
 
 /// Routes to insert or overwrite: long ones first, so that a new short one does not catch packets for
@@ -286,6 +226,7 @@ fn deletions(
     wanted: &WantedDatapath,
     observed: &ObservedDatapath,
     assignments: &BTreeMap<NextHopKey, u32>,
+    groups: &Groups,
 ) -> Vec<MapChange> {
     let attached: BTreeSet<AttachmentPoint> = wanted.attachments.iter().map(AttachmentPoint::from).collect();
     let unwanted = observed.attachments.keys().filter(|at| !attached.contains(at));
@@ -304,9 +245,14 @@ fn deletions(
         wanted.routes.get(prefix).is_some_and(|route| !assignments.contains_key(&route.next_hop))
     });
     let mut kept: BTreeSet<u32> = unchanged.map(|(_, route)| route.next_hop).collect();
+    let kept_groups = groups.kept(observed, &mut kept, assignments);
     kept.extend(assignments.values());
-    let unwanted = observed.next_hops.keys().filter(|index| !kept.contains(index));
-    changes.extend(unwanted.map(|index| MapChange::FreeNextHop { index: *index }));
+    let unwanted = observed.next_hops.iter().filter(|(index, _)| !kept.contains(index));
+    let (owners, others): (Vec<_>, Vec<_>) = unwanted.partition(|(_, next_hop)| next_hop.group != 0);
+    changes.extend(owners.into_iter().map(|(index, _)| MapChange::FreeNextHop { index: *index }));
+    let unwanted = observed.groups.keys().filter(|index| !kept_groups.contains(index));
+    changes.extend(unwanted.map(|index| MapChange::FreeGroup { index: *index }));
+    changes.extend(others.into_iter().map(|(index, _)| MapChange::FreeNextHop { index: *index }));
     // By now every program of ours is this build's, or detached.
     changes
         .extend(observed.other_layouts.iter().map(|version| MapChange::RemoveLayout { version: *version }));
@@ -353,11 +299,13 @@ impl FreeIndices {
     /// How many indices there are.
     const ALL: u32 = MAX_NEXT_HOPS - 1;
 
-    /// What a route names is not free even if no object is there: an object that is written there would
+    /// What a route or a group names is not free even if no object is there: an object that is written there would
     /// be taken for the route's.
     fn new(observed: &ObservedDatapath, start: u32) -> Self {
         let named = observed.routes.values().map(|route| route.next_hop);
-        Self { occupied: observed.next_hops.keys().copied().chain(named).collect(), start, taken: 0 }
+        let members = observed.groups.values().flat_map(|group| group.buckets);
+        let occupied = observed.next_hops.keys().copied().chain(named).chain(members).collect();
+        Self { occupied, start, taken: 0 }
     }
 
     /// The index that follows the last one given out.

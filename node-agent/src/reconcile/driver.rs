@@ -1,6 +1,7 @@
 //! One pass: plan against what is observed, hold back what the brake holds, make the changes, remember what failed.
 
 mod backlog;
+mod failed;
 mod hold_back;
 mod notes;
 mod points;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use tracing::{debug, info};
 
+use self::failed::Failed;
 use self::hold_back::{AtHome, Plans};
 pub use self::notes::PassNotes;
 use self::report::Outcome;
@@ -41,6 +43,8 @@ pub struct Pass {
     pub healthy: bool,
     /// Whether what is wanted, or the host's network, may be other than in the pass before.
     pub changed: bool,
+    /// Whether somebody may have changed the masquerade table.
+    pub table_changed: bool,
 }
 
 /// Owns the datapath and keeps it, and the kernel's tables, as wanted.
@@ -179,6 +183,7 @@ impl<D: Datapath> Reconciler<D> {
         let plan = plan_datapath(&wanted.datapath, observed, options);
         self.search_from = plan.search_from;
         outcome.conflicts.extend(plan.exhausted.map(|exhausted| exhausted.to_string()));
+        outcome.conflicts.extend(plan.groups_exhausted.map(|exhausted| exhausted.to_string()));
         outcome.work.plan = outcome.work.observe + started.elapsed();
         plan.changes
     }
@@ -189,7 +194,7 @@ impl<D: Datapath> Reconciler<D> {
         let planned = Instant::now();
         let backlog = &self.report.pending;
         // What failed in this pass, or before and is not due: other changes may rely on it.
-        let mut failed = Vec::new();
+        let mut failed = Failed::default();
         let mut refused = false;
         let mut rest = changes;
         while let Some(first) = rest.first() {
@@ -199,11 +204,13 @@ impl<D: Datapath> Reconciler<D> {
             rest = later;
             if !backlog.is_due(&first.object(), planned) {
                 outcome.tried.postpone(first.object());
-                failed.push(first.clone());
+                failed.push(first, backlog.found_no_room(&first.object()));
                 continue;
             }
-            if must_wait(first, &failed, observed) {
+            if failed.holds_up(first, observed) {
                 debug!("{first} waits for what it relies on");
+                // So does what relies on this one.
+                failed.push(first, false);
                 continue;
             }
             fault::point(points::before(first));
@@ -221,8 +228,9 @@ impl<D: Datapath> Reconciler<D> {
                         outcome.work.datapath_changes += 1;
                     }
                     Err(error) => {
-                        outcome.failed(change.object(), change.to_string(), error.to_string());
-                        failed.push(change.clone());
+                        let full = error.is_full();
+                        outcome.tried.fail(change.object(), change.to_string(), error.to_string(), full);
+                        failed.push(change, full);
                         refused = true;
                     }
                 }
@@ -274,7 +282,7 @@ impl<D: Datapath> Reconciler<D> {
         if !self.report.pending.is_due(&object, Instant::now()) {
             return outcome.tried.postpone(object);
         }
-        match self.masquerade.pass(wanted, pass.audit).await {
+        match self.masquerade.pass(wanted, pass.audit || pass.table_changed).await {
             Ok(changed) => outcome.work.host_changes += usize::from(changed),
             Err(failed) => outcome.failed(object, failed.change, failed.error.to_string()),
         }
@@ -304,27 +312,6 @@ fn plan_host_changes(wanted: &Wanted, view: &HostView, pass: Pass, outcome: &mut
 fn routes_at_first(changes: &[MapChange]) -> usize {
     let routes = changes.iter().take_while(|change| matches!(change, MapChange::SetRoute { .. }));
     routes.take(ROUTES_TOGETHER).count()
-}
-
-/// Whether a change relies on one that has failed in this pass: what names on what is named, and nothing
-/// is taken away while something that replaces it may be missing. Other changes do not wait: one broken
-/// interface holds up no route.
-fn must_wait(change: &MapChange, failed: &[MapChange], observed: &ObservedDatapath) -> bool {
-    failed.iter().any(|failed| match (change, failed) {
-        (MapChange::SetRoute { route, .. }, MapChange::SetNextHop { index, .. }) => route.next_hop == *index,
-        (MapChange::Attach(at), MapChange::SetEndpoint { link, .. }) => at.link == *link,
-        (MapChange::DeleteEndpoint { link }, MapChange::Detach(at)) => at.link == *link,
-        (MapChange::FreeNextHop { index }, MapChange::DeleteRoute { prefix }) => {
-            observed.routes.get(prefix).is_some_and(|route| route.next_hop == *index)
-        }
-        (
-            MapChange::DeleteRoute { .. } | MapChange::FreeNextHop { .. },
-            MapChange::SetNextHop { .. } | MapChange::SetRoute { .. },
-        ) => true,
-        // A program that could not be replaced may use them, and an attachment waits without failing.
-        (MapChange::RemoveLayout { .. }, _) => true,
-        _ => false,
-    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
             settings.push(Setting::ProxyArp(link.name.clone()));
         }
     }
+    settings.extend(loose_reverse_paths(wanted, observed));
     if wanted.has(AddressFamily::V6) && observed.forwarding_v6 == Some(false) {
         // A host that forwards takes no router advertisements any more, and would lose a default route that
         // it has from one: first, the uplinks are told to go on.
@@ -112,6 +113,16 @@ fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
         settings.push(Setting::ForwardingV6);
     }
     settings
+}
+
+/// With several uplinks, what goes out by one may be answered by another, and a strict check of the source would drop what
+/// the stack gets of that. Only where it is strict, and at uplinks only: the check for all interfaces is somebody else's.
+fn loose_reverse_paths(wanted: &WantedHost, observed: &HostView) -> impl Iterator<Item = Setting> {
+    const STRICT: u8 = 1;
+    let uplinks = wanted.uplinks.iter().filter(|_| wanted.uplinks.len() > 1);
+    let links = uplinks.filter_map(|name| observed.link_by_name(name));
+    let strict = links.filter(|link| link.reverse_path.max(observed.reverse_path_all) == STRICT);
+    strict.map(|link| Setting::LooseReversePath(link.name.clone()))
 }
 
 #[derive(Default)]
@@ -209,7 +220,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
         let route = KernelRoute { protocol: KernelRoute::PROTOCOL, ..route.as_reported() };
         let held = slots.remove(&slot(&route)).unwrap_or_default();
         // As in nearly all slots, nearly always.
-        if matches!(held, [only] if **only == route) {
+        if matches!(held, [only] if only.is_same(&route)) {
             continue;
         }
         let mut holders = held.to_vec();
@@ -218,7 +229,7 @@ fn routes(wanted: &WantedHost, observed: &HostView) -> RoutePlan {
             plan.conflicts.push(HostConflict::Route { wanted: change(&route), found: change(found) });
         }
         holders.retain(|holder| is_our_route(holder));
-        if let Some(same) = holders.iter().position(|holder| **holder == route) {
+        if let Some(same) = holders.iter().position(|holder| holder.is_same(&route)) {
             holders.remove(same);
         } else if foreign.is_none() {
             plan.set.push(if holders.is_empty() {

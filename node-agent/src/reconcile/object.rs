@@ -10,6 +10,8 @@ impl MapChange {
             // Another attempt may put it elsewhere.
             Self::SetNextHop { next_hop, .. } => format!("next-hop object {:016x}", next_hop.identity),
             Self::FreeNextHop { index } => format!("next hop {index} in the maps"),
+            Self::SetGroup { group, .. } => format!("next-hop group {:016x}", group.identity),
+            Self::FreeGroup { index } => format!("next-hop group {index} in the maps"),
             Self::SetEndpoint { link, .. } | Self::DeleteEndpoint { link } => {
                 format!("endpoint {link} in the maps")
             }

@@ -70,6 +70,11 @@ impl<D> Findings<D> {
         result.map_err(|defect| self.add(place, field, defect)).ok()
     }
 
+    /// What was found so far.
+    pub fn iter(&self) -> impl Iterator<Item = &Finding<D>> {
+        self.list.iter()
+    }
+
     /// Name of the file.
     pub fn file(&self) -> &str {
         &self.file

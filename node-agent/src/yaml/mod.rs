@@ -6,7 +6,7 @@ mod located;
 mod parse;
 mod read;
 
-pub use finding::{Findings, Place};
+pub use finding::{Finding, Findings, Place};
 pub use located::Located;
 pub use parse::{Structure, choose, parse};
 pub use read::{ReadError, read};

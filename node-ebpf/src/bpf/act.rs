@@ -166,14 +166,18 @@ fn route_to_uplink<F: Acting>(skb: &mut Skb<'_>, header: &Header<F>) -> Acted {
     remember_translation(skb, header);
     match decide::to_uplink(header, &Maps)? {
         Egress::Leave => Ok((Outcome::StackRouted, TC_ACT_UNSPEC)),
-        Egress::Encapsulate(via) => {
+        Egress::Encapsulate { via, anew } => {
             encapsulate(skb, header, via)?;
-            if via.tunnel_destination.is_v4() == (F::PROTOCOL == V4::PROTOCOL) {
+            if !anew && via.tunnel_destination.is_v4() == (F::PROTOCOL == V4::PROTOCOL) {
                 // The stack's next hop is the tunnel's, and the link-layer header is right already.
                 return Ok((Outcome::Ipip, TC_ACT_UNSPEC));
             }
             skb.set_mark(MARK_FORWARDED);
             Ok((Outcome::Ipip, Skb::redirect_neighbour(via)))
+        }
+        Egress::Via(via) => {
+            skb.set_mark(MARK_FORWARDED);
+            Ok((Outcome::StackRouted, Skb::redirect_neighbour(via)))
         }
     }
 }

@@ -9,15 +9,18 @@ use aya_ebpf::{
 };
 use node_ebpf::{Family, Fib, Outcome, Tables, UDP, V4, V6, decide::Translation};
 use node_ebpf_common::{
-    Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOPS,
-    MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, Route, Settings, TRANSLATED_PAIRS as TRANSLATED_PAIRS_LENGTH,
-    TRANSLATED_PAIRS_CHUNK, Uplink, counter_index,
+    Address, COUNTERS as COUNTERS_LENGTH, Counter, Endpoint, Flow, Hook, MAX_ENDPOINTS, MAX_NEXT_HOP_GROUPS,
+    MAX_NEXT_HOPS, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, NextHopGroup, Route, Settings,
+    TRANSLATED_PAIRS as TRANSLATED_PAIRS_LENGTH, TRANSLATED_PAIRS_CHUNK, Uplink, counter_index,
 };
 
 use super::routes;
 
 #[btf_map]
 static NEXT_HOPS: Array<NextHop, { MAX_NEXT_HOPS as usize }> = Array::new();
+
+#[btf_map]
+static NEXT_HOP_GROUPS: Array<NextHopGroup, { MAX_NEXT_HOP_GROUPS as usize }> = Array::new();
 
 #[btf_map]
 static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
@@ -87,6 +90,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn next_hop(&self, index: u32) -> Option<&NextHop> {
         NEXT_HOPS.get(index)
+    }
+
+    #[inline(always)]
+    fn group(&self, index: u32) -> Option<&NextHopGroup> {
+        NEXT_HOP_GROUPS.get(index)
     }
 
     #[inline(always)]

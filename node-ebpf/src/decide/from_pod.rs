@@ -2,7 +2,7 @@
 
 use node_ebpf_common::{Endpoint, NextHopKind, SourceCheck};
 
-use super::{Decision, forwardable, resolve};
+use super::{Decision, choose::choose, forwardable, resolve};
 use crate::{Family, Fib, Header, Outcome};
 
 /// Decides what becomes of a packet from the pod behind `interface`.
@@ -20,7 +20,7 @@ pub fn from_pod<'t, F: Family, T: Fib<F>>(
         return Err(Outcome::DropPodTunnel);
     }
     let route = fib.route(header.destination).ok_or(Outcome::StackNotRouted)?;
-    let (next_hop, kind) = resolve(fib, route.next_hop)?;
+    let (next_hop, kind) = choose(header, fib, resolve(fib, route.next_hop)?);
     let decision = match kind {
         NextHopKind::LocalPod => Decision::Local(next_hop),
         NextHopKind::Direct => Decision::Direct(next_hop),

@@ -2,7 +2,7 @@
 
 use node_ebpf_common::{NextHop, NextHopKind, Route};
 
-use super::{Congestion, Inner, forwardable, resolve};
+use super::{Congestion, Inner, choose::leads_to_node, forwardable, resolve};
 use crate::{Family, Fib, Header, Outcome, Tables};
 
 const ECN_MASK: u8 = 3;
@@ -96,7 +96,7 @@ pub fn decapsulate<'t, O: Family, I: Family, T: Fib<O> + Fib<I>>(
     Ok((target, congestion))
 }
 
-/// Whether the inner source is in a prefix of the node that sent the outer packet, or its own address.
+/// Whether the inner source is in a prefix that leads to the node that sent the outer packet, or its own address.
 #[inline(always)]
 fn owned_by_sender<O: Family, I: Family, T: Fib<O> + Fib<I>>(
     outer: &Header<O>,
@@ -106,7 +106,7 @@ fn owned_by_sender<O: Family, I: Family, T: Fib<O> + Fib<I>>(
     let Some(route) = Fib::<I>::route(fib, inner.source) else { return false };
     match resolve(fib, route.next_hop) {
         Ok((owner, NextHopKind::Direct | NextHopKind::Ipip)) => {
-            owner.tunnel_destination.is(&O::to_common(outer.source))
+            leads_to_node(owner, &O::to_common(outer.source), fib)
         }
         _ => false,
     }

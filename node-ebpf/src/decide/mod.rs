@@ -1,5 +1,6 @@
 //! What to do with a packet: the decision, before anything is written.
 
+mod choose;
 mod from_pod;
 mod from_uplink;
 mod to_uplink;

@@ -2,7 +2,7 @@
 
 use node_ebpf_common::{NextHop, NextHopKind, Route};
 
-use super::{from_uplink::is_own, resolve};
+use super::{choose::choose, from_uplink::is_own, resolve};
 use crate::{Family, Fib, Header, Outcome, V4, V6, packet::bytes};
 
 /// Decides what becomes of a packet that is no tunnel packet for this node: the next hop on its way to another
@@ -19,7 +19,7 @@ pub fn transit<'t, F: Family, T: Fib<F>>(header: &Header<F>, fib: &'t T) -> Resu
         return Err(Outcome::DropSpoofedUplinkSource);
     }
     let route = fib.route(header.destination).ok_or(Outcome::Pass)?;
-    let (next_hop, kind) = resolve(fib, route.next_hop)?;
+    let (next_hop, kind) = choose(header, fib, resolve(fib, route.next_hop)?);
     let mtu = match kind {
         NextHopKind::Direct => next_hop.mtu,
         // The nodes' own packets, and those that are encapsulated already, go plainly.

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use node_ebpf::{ETHERNET_LENGTH, Family, Fib, Header, Packet, PacketMut, Tables, V4, V6, checksum};
-use node_ebpf_common::{Address, Endpoint, Flow, NextHop, NextHopKind, Route, Settings, SourceCheck};
+use node_ebpf_common::{
+    Address, Endpoint, Flow, NextHop, NextHopGroup, NextHopKind, Route, Settings, SourceCheck,
+};
 
 pub const POD_INTERFACE: u32 = 7;
 
@@ -113,6 +115,7 @@ pub fn header<F: TestFamily>(source: F::Address, destination: F::Address) -> Hea
 pub struct Plain {
     pub routes: HashMap<Address, Route>,
     pub next_hops: HashMap<u32, NextHop>,
+    pub groups: HashMap<u32, NextHopGroup>,
     pub endpoints: HashMap<u32, Endpoint>,
     pub settings: Settings,
     pub translated: HashSet<Flow<Address>>,
@@ -121,6 +124,10 @@ pub struct Plain {
 impl Tables for Plain {
     fn next_hop(&self, index: u32) -> Option<&NextHop> {
         self.next_hops.get(&index)
+    }
+
+    fn group(&self, index: u32) -> Option<&NextHopGroup> {
+        self.groups.get(&index)
     }
 
     fn endpoint(&self, interface: u32) -> Option<&Endpoint> {

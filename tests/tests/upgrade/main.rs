@@ -1,5 +1,6 @@
 //! Upgrades under traffic: a new agent takes over from what an agent of layout version 1 has left running.
 
+mod adopted;
 mod layout_1;
 mod old_agent;
 

@@ -11,6 +11,7 @@ fn remote() -> KernelRoute {
         mtu: Some(1480),
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 
@@ -97,12 +98,12 @@ fn kinds_we_do_not_make_are_read_but_not_added() {
     assert_eq!(encode_new_route(&route), None);
 }
 
-#[test]
-fn first_next_hop_stands_for_a_multipath_route() {
-    let hop = |index, last| {
+/// A multipath route to 10.244.2.0/24 with these legs: interface, last byte of the gateway, flags.
+fn multipath(legs: &[(u32, u8, RouteNextHopFlags)]) -> RouteMessage {
+    let hop = |&(index, last, flags): &(u32, u8, RouteNextHopFlags)| {
         let mut hop = RouteNextHop::default();
         hop.interface_index = index;
-        hop.flags = RouteNextHopFlags::Onlink;
+        hop.flags = flags;
         hop.attributes = vec![RouteAttribute::Gateway(Ipv4Addr::new(10, 0, 1, last).into())];
         hop
     };
@@ -110,13 +111,35 @@ fn first_next_hop_stands_for_a_multipath_route() {
     message.header.flags = RouteFlags::empty();
     message.attributes = vec![
         RouteAttribute::Destination(Ipv4Addr::new(10, 244, 2, 0).into()),
-        RouteAttribute::MultiPath(vec![hop(5, 21), hop(6, 22)]),
+        RouteAttribute::MultiPath(legs.iter().map(hop).collect()),
     ];
-    let route = reported(message).unwrap();
+    message
+}
+
+#[test]
+fn multipath_routes_have_their_first_next_hop_and_all_legs() {
+    let (onlink, none) = (RouteNextHopFlags::Onlink, RouteNextHopFlags::empty());
+    let dead = RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown;
+    let legs = [(5, 21, onlink), (6, 22, dead), (7, 23, RouteNextHopFlags::Linkdown), (8, 24, none)];
+    let route = reported(multipath(&legs)).unwrap();
     assert_eq!(
         (route.link, route.gateway, route.onlink),
         (Some(5), Some("10.0.1.21".parse().unwrap()), true)
     );
+    let leg = |link, gateway: &str, live| RouteLeg { link, gateway: Some(gateway.parse().unwrap()), live };
+    let expected = [
+        leg(5, "10.0.1.21", true),
+        leg(6, "10.0.1.22", false),
+        leg(7, "10.0.1.23", false),
+        leg(8, "10.0.1.24", true),
+    ];
+    assert_eq!(route.legs.as_deref(), Some(expected.as_slice()));
+}
+
+#[test]
+fn a_multipath_route_of_one_leg_is_a_plain_one() {
+    let route = reported(multipath(&[(5, 21, RouteNextHopFlags::empty())])).unwrap();
+    assert_eq!((route.link, route.legs), (Some(5), None));
 }
 
 #[test]

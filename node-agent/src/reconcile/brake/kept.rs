@@ -11,6 +11,7 @@ use crate::{
 pub(in crate::reconcile) struct Kept {
     prefixes: BTreeSet<Prefix>,
     next_hops: BTreeSet<u32>,
+    groups: BTreeSet<u32>,
     links: BTreeSet<u32>,
     sources: BTreeSet<IpAddr>,
     stand_ins: BTreeSet<u32>,
@@ -32,6 +33,10 @@ impl Kept {
         if let Some(observed) = observed {
             let routes = kept.prefixes.iter().filter_map(|prefix| observed.routes.get(prefix));
             kept.next_hops = routes.map(|route| route.next_hop).collect();
+            let owners = kept.next_hops.iter().filter_map(|index| observed.next_hops.get(index));
+            kept.groups = owners.map(|owner| owner.group).filter(|group| *group != 0).collect();
+            let groups = kept.groups.iter().filter_map(|index| observed.groups.get(index));
+            kept.next_hops.extend(groups.flat_map(|group| group.buckets));
             let next_hops = kept.next_hops.iter().filter_map(|index| observed.next_hops.get(index));
             kept.links = next_hops.map(|next_hop| next_hop.interface).collect();
             kept.old_programs = old_programs(&kept.prefixes, observed);
@@ -52,12 +57,14 @@ impl Kept {
         match change {
             MapChange::DeleteRoute { prefix } => !self.prefixes.contains(prefix),
             MapChange::FreeNextHop { index } => !self.next_hops.contains(index),
+            MapChange::FreeGroup { index } => !self.groups.contains(index),
             MapChange::DeleteEndpoint { link } => !self.links.contains(link),
             MapChange::Detach(at) => !self.links.contains(&at.link) && !self.old_programs.contains(at),
             MapChange::Attach(at) => !self.old_programs.contains(&at.into()),
             MapChange::RemoveLayout { .. } => self.old_programs.is_empty(),
             MapChange::SetSettings(_)
             | MapChange::SetNextHop { .. }
+            | MapChange::SetGroup { .. }
             | MapChange::SetEndpoint { .. }
             | MapChange::SetRoute { .. } => true,
         }

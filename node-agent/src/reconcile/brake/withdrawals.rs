@@ -66,7 +66,9 @@ fn leads_somewhere(prefix: &Prefix, observed: &ObservedDatapath, up: &BTreeSet<u
         None | Some(NextHopKind::Unused) => false,
         Some(NextHopKind::Host | NextHopKind::Unassigned) => true,
         Some(NextHopKind::LocalPod | NextHopKind::Direct | NextHopKind::Ipip) => {
-            up.contains(&next_hop.interface)
+            let members = observed.groups.get(&next_hop.group).map(|group| group.buckets).unwrap_or_default();
+            let members = members.iter().filter_map(|index| observed.next_hops.get(index));
+            members.chain([next_hop]).any(|way| up.contains(&way.interface))
         }
     }
 }

@@ -1,4 +1,4 @@
-use node_ebpf_common::{Address, NextHopKind};
+use node_ebpf_common::{Address, MAX_NEXT_HOP_GROUPS, NextHopKind};
 
 use super::*;
 use crate::model::{AddressFamily, NodePath, WantedRoute};
@@ -60,6 +60,11 @@ fn apply(observed: &mut ObservedDatapath, change: &MapChange) {
             assert!((1..MAX_NEXT_HOPS).contains(&index), "{change}");
             observed.next_hops.insert(index, next_hop);
         }
+        MapChange::SetGroup { index, group } => {
+            assert!((1..MAX_NEXT_HOP_GROUPS).contains(&index), "{change}");
+            observed.groups.insert(index, group);
+        }
+        MapChange::FreeGroup { index } => assert!(observed.groups.remove(&index).is_some(), "{change}"),
         MapChange::SetEndpoint { link, endpoint } => {
             observed.endpoints.insert(link, endpoint);
         }

@@ -23,6 +23,8 @@ pub struct Pending {
     pub attempts: u32,
     /// When it is tried again.
     pub next: Instant,
+    /// Whether there was no room for it.
+    full: bool,
 }
 
 /// What failed, by the object that it would change: the next attempt may want something else of the same object.
@@ -31,19 +33,27 @@ pub struct Backlog {
     pending: BTreeMap<String, Pending>,
 }
 
+/// A change that failed.
+#[derive(Debug)]
+struct Failure {
+    object: String,
+    change: String,
+    error: String,
+    full: bool,
+}
+
 /// What became of the backlog in one pass.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
-    /// Object, change, error.
-    failed: Vec<(String, String, String)>,
+    failed: Vec<Failure>,
     /// Objects whose change is still wanted, but not due.
     postponed: BTreeSet<String>,
 }
 
 impl Tried {
-    /// A change that failed.
-    pub(super) fn fail(&mut self, object: String, change: String, error: String) {
-        self.failed.push((object, change, error));
+    /// A change that failed; `full` tells that there was no room for it.
+    pub(super) fn fail(&mut self, object: String, change: String, error: String, full: bool) {
+        self.failed.push(Failure { object, change, error, full });
     }
 
     /// A change that is left for later.
@@ -80,6 +90,11 @@ impl Backlog {
         self.pending.get(object).is_none_or(|pending| pending.next <= now)
     }
 
+    /// Whether a change of this object failed because there was no room for it.
+    pub(super) fn found_no_room(&self, object: &str) -> bool {
+        self.pending.get(object).is_some_and(|pending| pending.full)
+    }
+
     /// Makes everything due: what stood in the way may be gone.
     pub(super) fn make_due(&mut self, now: Instant) {
         self.pending.values_mut().for_each(|pending| pending.next = pending.next.min(now));
@@ -88,14 +103,14 @@ impl Backlog {
     /// Takes in what a pass has tried: what neither failed nor was postponed is done, or not wanted any more.
     pub(super) fn conclude(&mut self, tried: Tried, now: Instant) {
         let mut before = std::mem::take(&mut self.pending);
-        for (object, change, error) in tried.failed {
+        for Failure { object, change, error, full } in tried.failed {
             let known = before.remove(&object);
             if known.as_ref().is_none_or(|known| known.error != error) {
                 warn!("cannot {change}: {error}");
             }
             let attempts = known.map_or(0, |known| known.attempts) + 1;
             let next = now + back_off(attempts);
-            self.pending.insert(object, Pending { change, error, attempts, next });
+            self.pending.insert(object, Pending { change, error, attempts, next, full });
         }
         let kept = tried.postponed.into_iter().filter_map(|object| before.remove_entry(&object));
         self.pending.extend(kept);
@@ -115,9 +130,9 @@ mod tests {
 
     fn failed(objects: &[&str]) -> Tried {
         let mut tried = Tried::default();
-        objects
-            .iter()
-            .for_each(|object| tried.fail((*object).to_owned(), format!("set {object}"), "no".to_owned()));
+        objects.iter().for_each(|object| {
+            tried.fail((*object).to_owned(), format!("set {object}"), "no".to_owned(), false)
+        });
         tried
     }
 
@@ -183,7 +198,7 @@ mod tests {
                         done[index] = true;
                     } else {
                         left[index] -= 1;
-                        tried.fail(object, "set".to_owned(), "no".to_owned());
+                        tried.fail(object, "set".to_owned(), "no".to_owned(), false);
                     }
                 }
                 backlog.conclude(tried, now);

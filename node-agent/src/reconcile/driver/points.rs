@@ -4,14 +4,14 @@ use crate::{fault::Point, reconcile::MapChange};
 pub(super) fn before(change: &MapChange) -> Point {
     match change {
         MapChange::SetSettings(_) => Point::Settings,
-        MapChange::SetNextHop { .. } => Point::NextHop,
+        MapChange::SetNextHop { .. } | MapChange::SetGroup { .. } => Point::NextHop,
         MapChange::SetEndpoint { .. } => Point::Endpoint,
         MapChange::SetRoute { .. } => Point::Route,
         MapChange::Attach(_) => Point::Attach,
         MapChange::Detach(_) => Point::Detach,
         MapChange::DeleteEndpoint { .. } => Point::EndpointGone,
         MapChange::DeleteRoute { .. } => Point::RouteGone,
-        MapChange::FreeNextHop { .. } => Point::NextHopFreed,
+        MapChange::FreeNextHop { .. } | MapChange::FreeGroup { .. } => Point::NextHopFreed,
         MapChange::RemoveLayout { .. } => Point::LayoutGone,
     }
 }

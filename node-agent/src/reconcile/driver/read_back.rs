@@ -33,7 +33,7 @@ impl<D: Datapath> Reconciler<D> {
     /// it, or it cannot be read.
     pub fn audit(&mut self) -> bool {
         let Some(before) = &self.observed else { return false };
-        match self.datapath.observe() {
+        match self.datapath.observe_again(before) {
             Ok(observed) if *before == observed => false,
             Ok(observed) => {
                 (self.observed, self.even) = (Some(observed), false);

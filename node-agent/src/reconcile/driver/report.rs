@@ -61,6 +61,6 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Notes a change of an object that failed.
     pub(super) fn failed(&mut self, object: String, change: String, error: String) {
-        self.tried.fail(object, change, error);
+        self.tried.fail(object, change, error, false);
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     model::{AddressFamily, Attachment, NextHopKey, NodePath, WantedRoute},
 };
 
-const ALL: Pass = Pass { allow_delete: true, audit: false, healthy: true, changed: true };
+const ALL: Pass =
+    Pass { allow_delete: true, audit: false, healthy: true, changed: true, table_changed: false };
 
 /// Two nodes with a prefix each, and a pod's interface.
 fn wanted() -> Wanted {
@@ -183,4 +184,33 @@ fn an_audit_between_two_passes_tells_whether_there_is_something_to_do() {
     pass(&mut reconciler, &wanted, ALL);
     assert_eq!(reconciler.datapath.state.routes.len(), 2);
     assert!(!reconciler.audit());
+}
+
+/// A full map: what is to go makes room for what is to come, which would otherwise wait for each other for ever.
+#[test]
+fn routes_go_although_others_find_no_room() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    reconciler.datapath.room = Some(2);
+    pass(&mut reconciler, &wanted, ALL);
+    let gone = wanted.datapath.routes.remove(&"10.244.2.0/24".parse().unwrap()).unwrap();
+    let [first, second] = ["10.244.8.0/24", "10.244.9.0/24"].map(|prefix| prefix.parse().unwrap());
+    wanted.datapath.routes.extend([(first, gone.clone()), (second, gone)]);
+    for _ in 0..3 {
+        pass(&mut reconciler, &wanted, ALL);
+        let [(object, pending), ..] = reconciler.report().pending.iter().collect::<Vec<_>>()[..] else {
+            panic!("one finds no room");
+        };
+        assert!(object.contains("10.244.") && pending.error.contains("the map is full"), "{pending:?}");
+        reconciler.try_all_again();
+    }
+    let routes = &reconciler.datapath.state.routes;
+    assert_eq!(routes.len(), 2);
+    assert!(!routes.contains_key(&"10.244.2.0/24".parse().unwrap()), "{routes:?}");
+    wanted.datapath.routes.remove(&"10.244.3.0/24".parse().unwrap());
+    pass(&mut reconciler, &wanted, ALL);
+    reconciler.try_all_again();
+    pass(&mut reconciler, &wanted, ALL);
+    let routes = &reconciler.datapath.state.routes;
+    assert!(routes.contains_key(&first) && routes.contains_key(&second), "{routes:?}");
+    assert!(reconciler.report().pending.is_empty());
 }

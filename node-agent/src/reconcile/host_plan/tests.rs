@@ -5,6 +5,7 @@ use crate::model::{Link, RouteKind, VethPeer};
 
 mod mtu;
 mod properties;
+mod reverse_path;
 mod tables;
 
 const LO: u32 = 1;
@@ -22,6 +23,7 @@ fn link(index: u32, name: &str) -> Link {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: false,
         peer: None,
     }
@@ -35,6 +37,7 @@ fn host() -> HostView {
         neighbours: vec![],
         forwarding_v4: true,
         forwarding_v6: Some(true),
+        reverse_path_all: 0,
         path_mtus: BTreeMap::new(),
     }
 }
@@ -54,6 +57,7 @@ fn blackhole(destination: &str) -> KernelRoute {
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 

@@ -19,6 +19,7 @@ fn kernel(destination: &str) -> KernelRoute {
         mtu: Some(1500),
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     }
 }
 

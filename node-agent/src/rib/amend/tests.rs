@@ -25,6 +25,7 @@ fn host() -> HostView {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: true,
         peer: None,
     };
@@ -40,6 +41,7 @@ fn host() -> HostView {
         mtu: None,
         protocol: if gateway.is_some() { 16 } else { 2 },
         metric: 0,
+        legs: None,
     };
     HostView {
         links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(7, "veth-web")],

@@ -4,7 +4,7 @@ use node_ebpf_common::NextHop;
 
 use super::Role;
 use crate::{
-    model::{AddressFamily, KernelRoute, NextHopKey, PlaceholderNeighbour, Prefix, RouteKind},
+    model::{AddressFamily, KernelRoute, NextHopKey, PlaceholderNeighbour, Prefix, RouteKind, RouteLeg},
     rib::address::address_of,
 };
 
@@ -15,6 +15,7 @@ pub(super) fn route(
     role: Role,
     key: &NextHopKey,
     next_hop: &NextHop,
+    members: &[NextHop],
     host_address: Option<IpAddr>,
 ) -> Option<KernelRoute> {
     let on_link = KernelRoute {
@@ -27,6 +28,7 @@ pub(super) fn route(
         mtu: None,
         protocol: KernelRoute::PROTOCOL,
         metric: 0,
+        legs: None,
     };
     Some(match (key, role) {
         (NextHopKey::Host, _) | (NextHopKey::Node(_), Role::NodeAddress) => return None,
@@ -39,15 +41,28 @@ pub(super) fn route(
             onlink: true,
             source: host_address,
             mtu: Some(next_hop.mtu),
+            legs: legs(prefix, members),
             ..on_link
         },
     })
 }
 
-/// The neighbour that a route needs, if its gateway is only a stand-in.
-pub(super) fn neighbour(route: &KernelRoute) -> Option<PlaceholderNeighbour> {
-    let stand_in = route.gateway == Some(IpAddr::V6(PlaceholderNeighbour::ADDRESS));
-    route.link.filter(|_| stand_in).map(PlaceholderNeighbour::on)
+/// The legs to a node that is reached several ways.
+fn legs(prefix: Prefix, members: &[NextHop]) -> Option<Box<[RouteLeg]>> {
+    let leg =
+        |member: &NextHop| RouteLeg { link: member.interface, gateway: gateway(prefix, member), live: true };
+    (members.len() > 1).then(|| members.iter().map(leg).collect())
+}
+
+/// The neighbours that a route needs: those whose gateways are only stand-ins.
+pub(super) fn neighbours(route: &KernelRoute) -> impl Iterator<Item = PlaceholderNeighbour> {
+    let own = route.link.map(|link| (link, route.gateway));
+    let legs = route.legs.iter().flat_map(|legs| legs.iter().map(|leg| (leg.link, leg.gateway)));
+    let stand_in = Some(IpAddr::V6(PlaceholderNeighbour::ADDRESS));
+    own.into_iter()
+        .chain(legs)
+        .filter(move |(_, gateway)| *gateway == stand_in)
+        .map(|(link, _)| PlaceholderNeighbour::on(link))
 }
 
 /// The gateway, or what stands for it where the kernel cannot have it: an IPv6 route by an IPv4 gateway.

@@ -100,6 +100,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         path_mtus: &host.path_mtus,
         next_hops: BTreeMap::new(),
         ways: BTreeMap::new(),
+        groups: BTreeMap::new(),
         unreachable_pods: BTreeMap::new(),
         out: Resolved::default(),
     };
@@ -126,6 +127,8 @@ struct Resolver<'a> {
     next_hops: BTreeMap<NextHopKey, NextHop>,
     /// The next hop for packets of a family to a remote node, or why there is none.
     ways: BTreeMap<(&'a NodeName, AddressFamily), Result<NextHopKey, String>>,
+    /// The members of the next hops that have several ways.
+    groups: BTreeMap<NextHopKey, Vec<NextHopKey>>,
     /// Why local pods cannot be delivered to.
     unreachable_pods: BTreeMap<PodName, String>,
     out: Resolved,
@@ -220,10 +223,19 @@ impl Resolver<'_> {
     fn add_route(&mut self, prefix: Prefix, candidate: &Candidate, key: NextHopKey) {
         let Some(next_hop) = self.next_hops.get(&key).copied() else { return };
         let host_address = self.host_address(prefix.family());
+        let no_members = Vec::new();
+        let keys = self.groups.get(&key).unwrap_or(&no_members);
+        let objects = keys.iter().filter_map(|key| Some((key.clone(), *self.next_hops.get(key)?)));
+        let objects: Vec<(NextHopKey, NextHop)> = objects.collect();
+        let members: Vec<NextHop> = objects.iter().map(|(_, member)| *member).collect();
         let Wanted { datapath, host } = &mut self.out.wanted;
-        if let Some(route) = kernel::route(prefix, candidate.role, &key, &next_hop, host_address) {
-            host.neighbours.extend(kernel::neighbour(&route));
+        if let Some(route) = kernel::route(prefix, candidate.role, &key, &next_hop, &members, host_address) {
+            host.neighbours.extend(kernel::neighbours(&route));
             host.routes.insert(prefix, route);
+        }
+        if !keys.is_empty() && !datapath.groups.contains_key(&key) {
+            datapath.next_hops.extend(objects);
+            datapath.groups.insert(key.clone(), keys.clone());
         }
         datapath.next_hops.entry(key.clone()).or_insert(next_hop);
         datapath.routes.insert(prefix, WantedRoute { next_hop: key, flags: candidate.flags() });

@@ -1,10 +1,15 @@
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use node_ebpf_common::{NextHop, NextHopKind};
 
 use super::{Path, ProblemKind, Resolver, Role, Target, underlay::Hop};
 use crate::{
-    model::{AddressFamily, Cluster, EncapsulationMode, NextHopKey, Node, NodeName, NodePath, NonAdjacent},
+    model::{
+        AddressFamily, Cluster, EncapsulationMode, NextHopKey, Node, NodeName, NodePath, NonAdjacent, Via,
+    },
     rib::address::to_map,
 };
 
@@ -54,6 +59,14 @@ impl Way<'_> {
     fn key(&self) -> NextHopKey {
         let Self { node, inner, outer, .. } = *self;
         NextHopKey::Node(NodePath { node: node.name.clone(), inner, outer })
+    }
+
+    /// One of several ways to the node's address.
+    fn member(&self, hop: &Hop<'_>) -> NextHopKey {
+        let Self { node, inner, outer, .. } = *self;
+        let node = NodePath { node: node.name.clone(), inner, outer };
+        let gateway = hop.gateway.unwrap_or(self.remote);
+        NextHopKey::Via(Via { node: Some(node), gateway, interface: hop.link.index })
     }
 
     /// The kernel sends IPv4 packets to an IPv6 gateway (RFC 8950), but no IPv6 packets to an IPv4 one.
@@ -125,24 +138,36 @@ impl<'a> Resolver<'a> {
             self.node_problem(way.told, ProblemKind::RemoteAddressIsLocal, text);
             return Err(reason);
         }
-        let hop = self.underlay.hop(remote).map_err(|why| {
+        let hops = self.underlay.hops(remote).map_err(|why| {
             let reason = format!("no route to node {} ({remote}): {why}", node.name);
             self.node_problem(way.told, ProblemKind::NoRouteToNode, reason.clone());
             reason
         })?;
-        let kind = self.kind(way, &hop)?;
+        let hops = alike(hops);
+        let Some(first) = hops.first() else { return Err(format!("no route to node {}", node.name)) };
+        let kind = self.kind(way, first)?;
+        let mtu = self.packet_mtu(way, kind, first);
         let key = way.key();
-        let mtu = self.packet_mtu(way, kind, &hop);
-        let next_hop = next_hop(&key, kind, way, &hop, mtu);
+        self.add_way(&key, way, kind, first, mtu);
+        let members: BTreeMap<NextHopKey, &Hop<'_>> = hops.iter().map(|hop| (way.member(hop), hop)).collect();
+        if members.len() > 1 {
+            for (member, hop) in &members {
+                self.add_way(member, way, kind, hop, mtu);
+            }
+            self.groups.insert(key.clone(), members.into_keys().collect());
+        }
+        Ok(key)
+    }
+
+    fn add_way(&mut self, key: &NextHopKey, way: &Way<'_>, kind: NextHopKind, hop: &Hop<'_>, mtu: u32) {
         let path = Path {
             interface: hop.link.name.clone(),
             underlay: Some(hop.route),
             adjacent: hop.gateway.is_none(),
             link_mtu: hop.mtu,
         };
-        self.next_hops.insert(key.clone(), next_hop);
+        self.next_hops.insert(key.clone(), next_hop(key, kind, way, hop, mtu));
         self.out.paths.insert(key.clone(), path);
-        Ok(key)
     }
 
     fn kind(&mut self, way: &Way<'_>, hop: &Hop<'_>) -> Result<NextHopKind, String> {
@@ -213,6 +238,15 @@ impl<'a> Resolver<'a> {
             self.problem(kind, text);
         }
     }
+}
+
+/// The ways among which the packets to a node are spread: all with a gateway or all without, as the first, since that
+/// decides whether packets are encapsulated, and with the smallest MTU of them, since a packet may take any.
+fn alike(mut hops: Vec<Hop<'_>>) -> Vec<Hop<'_>> {
+    let adjacent = hops.first().is_some_and(|hop| hop.gateway.is_none());
+    hops.retain(|hop| hop.gateway.is_none() == adjacent);
+    let mtu = hops.iter().map(|hop| hop.mtu).min().unwrap_or_default();
+    hops.into_iter().map(|hop| Hop { mtu, ..hop }).collect()
 }
 
 /// Bytes of the header that packets get in front.

@@ -17,6 +17,7 @@ use crate::{
 
 mod families;
 mod links;
+mod multipath;
 mod path_mtu;
 mod paths;
 mod scale;
@@ -34,6 +35,7 @@ fn link(index: u32, name: &str) -> Link {
         ethernet: name != "lo",
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: true,
         peer: None,
     }
@@ -55,6 +57,7 @@ fn route(destination: &str, gateway: Option<&str>, link: u32) -> KernelRoute {
         mtu: None,
         protocol: if gateway.is_some() { 16 } else { 2 },
         metric: 0,
+        legs: None,
     }
 }
 
@@ -67,6 +70,7 @@ fn host() -> HostView {
         neighbours: vec![],
         forwarding_v4: true,
         forwarding_v6: Some(false),
+        reverse_path_all: 0,
         path_mtus: BTreeMap::new(),
     }
 }
@@ -98,10 +102,12 @@ fn resolved_on(host: &HostView, nodes: &[Node], pods: &[Pod]) -> Resolved {
     resolve(&selection(Cluster::default(), nodes, pods), host, &ResolveSettings::default())
 }
 
-/// Asserts that every route names a next hop that is there, and every next hop is named.
+/// Asserts that every route and group names next hops that are there, and every next hop is named.
 fn assert_whole(resolved: &Resolved) {
-    let WantedDatapath { next_hops, routes, .. } = &resolved.wanted.datapath;
-    let named: BTreeSet<&NextHopKey> = routes.values().map(|route| &route.next_hop).collect();
+    let WantedDatapath { next_hops, groups, routes, .. } = &resolved.wanted.datapath;
+    let by_routes = routes.values().map(|route| &route.next_hop);
+    let named: BTreeSet<&NextHopKey> = by_routes.chain(groups.values().flatten()).collect();
+    assert!(groups.iter().all(|(owner, members)| next_hops.contains_key(owner) && members.len() > 1));
     assert_eq!(named, next_hops.keys().collect());
     assert!(next_hops.iter().all(|(key, next_hop)| next_hop.identity == key.identity()));
 }

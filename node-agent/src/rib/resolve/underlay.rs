@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
-use crate::model::{HostView, KernelRoute, Link, Prefix, RouteKind};
+use crate::model::{HostView, KernelRoute, Link, Prefix, RouteKind, RouteLeg};
 
 /// `RTPROT_KERNEL`: the kernel made the route itself, because an interface has an address in the network.
 const MADE_BY_KERNEL: u8 = 2;
@@ -69,15 +69,40 @@ impl<'a> Underlay<'a> {
         }
     }
 
-    /// The way to an address by longest match, among routes of one prefix by the lowest metric, as the
-    /// kernel itself chooses.
-    pub(super) fn hop(&self, address: IpAddr) -> Result<Hop<'a>, NoHop> {
+    /// The ways to an address by longest match, among routes of one prefix by the lowest metric, as the
+    /// kernel itself chooses: one, or those of the legs of a multipath route that can be used, in the kernel's order.
+    /// Legs that the kernel marks as not live are left out as long as there is another one.
+    pub(super) fn hops(&self, address: IpAddr) -> Result<Vec<Hop<'a>>, NoHop> {
         let (_, route) = self.routes.get_lpm(&IpNet::from(address)).ok_or(NoHop::NoRoute)?;
-        let prefix = route.destination;
         if route.kind != RouteKind::Unicast {
-            return Err(NoHop::NotUnicast(prefix));
+            return Err(NoHop::NotUnicast(route.destination));
         }
-        let index = route.link.ok_or(NoHop::NoInterface(prefix))?;
+        let Some(legs) = route.legs.as_deref() else {
+            let index = route.link.ok_or(NoHop::NoInterface(route.destination))?;
+            return Ok(vec![self.hop(address, route, index, route.gateway)?]);
+        };
+        let hop = |leg: &RouteLeg| self.hop(address, route, leg.link, leg.gateway);
+        let usable = |live: bool| -> Vec<Hop<'a>> {
+            legs.iter().filter(|leg| leg.live == live).filter_map(|leg| hop(leg).ok()).collect()
+        };
+        let live = usable(true);
+        let hops = if live.is_empty() { usable(false) } else { live };
+        match (hops.is_empty(), legs.first()) {
+            (true, Some(first)) => Err(hop(first).err().unwrap_or(NoHop::NoInterface(route.destination))),
+            (true, None) => Err(NoHop::NoInterface(route.destination)),
+            (false, _) => Ok(hops),
+        }
+    }
+
+    /// The way through a link of a route.
+    fn hop(
+        &self,
+        address: IpAddr,
+        route: &KernelRoute,
+        index: u32,
+        gateway: Option<IpAddr>,
+    ) -> Result<Hop<'a>, NoHop> {
+        let prefix = route.destination;
         let link = self.link(index).ok_or(NoHop::NoLink(prefix, index))?;
         if !link.up {
             return Err(NoHop::Down(prefix, link.name.clone()));
@@ -85,11 +110,11 @@ impl<'a> Underlay<'a> {
         if !link.ethernet {
             return Err(NoHop::NotEthernet(prefix, link.name.clone()));
         }
-        if let Some(gateway) = route.gateway.filter(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
+        if let Some(gateway) = gateway.filter(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
             return Err(NoHop::OtherFamily(prefix, gateway));
         }
         let mtu = route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
-        Ok(Hop { link, gateway: route.gateway, mtu, route: prefix })
+        Ok(Hop { link, gateway, mtu, route: prefix })
     }
 
     /// Networks that the host is connected to, with the link. Not what is on the loopback: the kernel makes a

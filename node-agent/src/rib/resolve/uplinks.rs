@@ -56,7 +56,8 @@ impl Resolver<'_> {
 
     /// Links through which remote nodes are reached.
     fn links_to_nodes(&self) -> BTreeSet<u32> {
-        let remote = self.next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_)));
+        let remote =
+            self.next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_) | NextHopKey::Via(_)));
         remote.map(|(_, next_hop)| next_hop.interface).collect()
     }
 }

@@ -28,6 +28,7 @@ fn link(index: u32, up: bool) -> Link {
         ethernet: true,
         forwarding_v4: true,
         proxy_arp: true,
+        reverse_path: 0,
         ra_unless_forwarding: false,
         peer: None,
     }
@@ -44,6 +45,7 @@ fn kernel_route(destination: Prefix, link: u32) -> KernelRoute {
         mtu: Some(1480),
         protocol: KernelRoute::PROTOCOL,
         metric: 1024,
+        legs: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
+use crate::model::Via;
 
 const PREFIXES: [&str; 8] = [
     "10.0.0.0/8",
@@ -16,7 +17,17 @@ const PREFIXES: [&str; 8] = [
 ];
 
 fn keys() -> Vec<NextHopKey> {
+    let path = |node: &str| NodePath {
+        node: node.parse().unwrap(),
+        inner: AddressFamily::V4,
+        outer: AddressFamily::V4,
+    };
     vec![
+        via_key(path("a2"), 2),
+        via_key(path("a2"), 3),
+        via_key(path("b1"), 2),
+        via_key(path("b1"), 3),
+        via_key(path("b1"), 4),
         NextHopKey::Host,
         NextHopKey::Unassigned,
         node_key("a2"),
@@ -42,6 +53,21 @@ fn some_next_hops() -> impl Strategy<Value = BTreeMap<NextHopKey, NextHop>> {
     all.prop_map(|hops| hops.into_iter().flatten().collect())
 }
 
+/// Members of the groups of `b1` and `a2`, where at least two are there with the owner: what resolution promises.
+fn groups(next_hops: &BTreeMap<NextHopKey, NextHop>) -> BTreeMap<NextHopKey, Vec<NextHopKey>> {
+    let members = |of: &str| {
+        let path = NodePath { node: of.parse().unwrap(), inner: AddressFamily::V4, outer: AddressFamily::V4 };
+        let all = (2..5).map(move |interface| via_key(path.clone(), interface));
+        all.filter(|key| next_hops.contains_key(key)).collect::<Vec<_>>()
+    };
+    let all = ["a2", "b1"].map(|node| (node_key(node), members(node)));
+    all.into_iter().filter(|(owner, members)| next_hops.contains_key(owner) && members.len() > 1).collect()
+}
+
+fn via_key(node: NodePath, interface: u32) -> NextHopKey {
+    NextHopKey::Via(Via { node: Some(node), gateway: "10.0.1.1".parse().unwrap(), interface })
+}
+
 /// A wanted state that keeps what `resolve` promises: routes name next hops that are there, and a pod's
 /// interface has an endpoint.
 fn some_wanted() -> impl Strategy<Value = WantedDatapath> {
@@ -65,8 +91,8 @@ fn some_wanted() -> impl Strategy<Value = WantedDatapath> {
                     attachment(*link, if *pod { Hook::FromPod } else { Hook::FromUplink })
                 })
                 .collect(),
+            groups: groups(&next_hops),
             next_hops,
-            groups: BTreeMap::new(),
         }
     })
 }
@@ -89,7 +115,36 @@ fn some_observed() -> impl Strategy<Value = ObservedDatapath> {
 /// The identity of what a prefix leads to; none if the prefix is absent.
 fn leads_to(observed: &ObservedDatapath, prefix: &Prefix) -> Option<u64> {
     let route = observed.routes.get(prefix)?;
-    Some(observed.next_hops.get(&route.next_hop).expect("a route names an object that is there").identity)
+    let owner = observed.next_hops.get(&route.next_hop).expect("a route names an object that is there");
+    if owner.group != 0 {
+        let group = observed.groups.get(&owner.group).expect("a next hop names a group that is there");
+        assert_eq!(group.identity, owner.identity, "a next hop names its own group");
+        for member in group.buckets {
+            assert!(observed.next_hops.contains_key(&member), "a group names members that are there");
+        }
+    }
+    Some(owner.identity)
+}
+
+/// Asserts that there are exactly the wanted groups, each named by its owner and with its members in equal shares.
+fn assert_groups(observed: &ObservedDatapath, wanted: &WantedDatapath) {
+    assert_eq!(observed.groups.len(), wanted.groups.len());
+    for owner in observed.next_hops.values() {
+        let members = wanted.groups.iter().find(|(key, _)| key.identity() == owner.identity);
+        let Some((_, members)) = members else {
+            assert_eq!(owner.group, 0);
+            continue;
+        };
+        let group = observed.groups[&owner.group];
+        assert_eq!(group.identity, owner.identity);
+        let shares = members.iter().map(|member| {
+            let named = |index: &&u32| observed.next_hops[*index].identity == member.identity();
+            group.buckets.iter().filter(named).count()
+        });
+        let shares: Vec<usize> = shares.collect();
+        assert_eq!(shares.iter().sum::<usize>(), group.buckets.len());
+        assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
+    }
 }
 
 /// Asserts that the datapath holds exactly what is wanted.
@@ -99,7 +154,9 @@ fn assert_holds(observed: &ObservedDatapath, wanted: &WantedDatapath) {
     let attached: BTreeMap<_, _> =
         wanted.attachments.iter().map(|at| (at.into(), AttachmentState::Current)).collect();
     assert_eq!(observed.attachments, attached);
-    let mut have: Vec<NextHop> = observed.next_hops.values().copied().collect();
+    assert_groups(observed, wanted);
+    let without_group = |hop: &NextHop| NextHop { group: 0, ..*hop };
+    let mut have: Vec<NextHop> = observed.next_hops.values().map(without_group).collect();
     let mut want: Vec<NextHop> = wanted.next_hops.values().copied().collect();
     have.sort_by_key(|hop| hop.identity);
     want.sort_by_key(|hop| hop.identity);

@@ -85,6 +85,7 @@ fn set(setting: &Setting, view: &mut HostView) {
         }
         Setting::InterfaceForwardingV4(name) => link_mut(view, name).forwarding_v4 = true,
         Setting::ProxyArp(name) => link_mut(view, name).proxy_arp = true,
+        Setting::LooseReversePath(name) => link_mut(view, name).reverse_path = 2,
         Setting::AcceptRa(name) => link_mut(view, name).ra_unless_forwarding = false,
         Setting::ForwardingV6 => {
             assert!(view.forwarding_v6.is_some(), "ENOENT: {setting}");
