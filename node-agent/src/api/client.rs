@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Request, Response};
+use super::{Request, Response, envelope};
 
 /// How long to wait for the agent: a little longer than it gives itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(35);
@@ -31,7 +31,7 @@ pub enum AskError {
     )]
     NotRunning(PathBuf),
     /// The socket is not for this user.
-    #[error("no permission to use {socket}: ask as root, or as a member of the socket's group", socket = .0.display())]
+    #[error("no permission to use {socket}: ask as root", socket = .0.display())]
     NoPermission(PathBuf),
     /// The agent does not answer.
     #[error("the agent at {socket} has not answered within {PATIENCE:?}: look into its log", socket = .0.display())]
@@ -78,8 +78,7 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Response, AskError>
 
 async fn exchange(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).await?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
+    let mut line = envelope::encode(request)?;
     stream.write_all(&line).await?;
     line.clear();
     BufReader::new(stream).read_until(b'\n', &mut line).await?;

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     AskError, Request, Response, TraceLine, TraceRequest,
     client::{PATIENCE, explain},
+    envelope,
 };
 
 /// A trace over the agent's socket, the client's side.
@@ -72,8 +73,7 @@ impl Trace {
 
 async fn open(socket: &Path, request: &TraceRequest) -> io::Result<(Trace, String)> {
     let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
-    let mut line = serde_json::to_vec(&Request::Trace(request.clone()))?;
-    line.push(b'\n');
+    let line = envelope::encode(&Request::Trace(request.clone()))?;
     writer.write_all(&line).await?;
     let mut lines = BufReader::new(reader).lines();
     let first = lines.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -5,6 +5,7 @@
 mod brake;
 mod client;
 mod conflict;
+mod envelope;
 mod explain;
 mod follow;
 mod server;

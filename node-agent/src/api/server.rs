@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Request, Response, TraceCall, stream::stream};
+use super::{Request, Response, TraceCall, envelope, stream::stream};
 
 /// A request and where its response goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -97,7 +97,7 @@ pub fn bind(socket: &Path) -> Result<Server, ServerError> {
         Err(error) => return Err(failed("look at", socket)(error)),
     }
     let listener = UnixListener::bind(socket).map_err(failed("listen on", socket))?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o660))
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))
         .map_err(failed("set the permissions of", socket))?;
     Ok(Server { listener, socket: socket.to_owned(), _lock: lock })
 }
@@ -174,9 +174,9 @@ async fn converse(
             return Ok(());
         }
         let complete = line.ends_with(b"\n");
-        let response = match complete.then(|| serde_json::from_slice(&line)) {
+        let response = match complete.then(|| envelope::decode(&line)) {
             None => refuse_incomplete(&line),
-            Some(Err(reason)) => error(&format!("this is not a request the agent knows: {reason}")),
+            Some(Err(reason)) => error(&reason),
             Some(Ok(Request::Trace(request))) => {
                 return self::stream(request, &traces, reader, writer).await;
             }

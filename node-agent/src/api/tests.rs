@@ -68,7 +68,8 @@ async fn a_connection_may_ask_more_than_once_and_in_any_bytes() {
     let _agent = agent(&socket);
     let text = raw(
         &socket,
-        b"{\"program-log\":{\"level\":\"debug\"}}\n\"stat\"\n\xff\n{\"lookup\":{\"address\":\"10.1\"}}\nrest",
+        b"{\"version\":1,\"request\":{\"program-log\":{\"level\":\"debug\"}}}\n{\"version\":1,\"request\":\"stat\"}\n\xff\n\
+          {\"version\":1,\"request\":{\"lookup\":{\"address\":\"10.1\"}}}\nrest",
     )
     .await;
     let lines: Vec<_> = text.lines().collect();
@@ -93,10 +94,10 @@ async fn a_request_without_end_is_refused() {
 }
 
 #[tokio::test]
-async fn the_socket_is_for_its_owner_and_group_and_goes_with_the_server() {
+async fn the_socket_is_for_its_owner_and_goes_with_the_server() {
     let (_folder, socket) = folder();
     let agent = agent(&socket);
-    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     agent.abort();
     assert!(agent.await.unwrap_err().is_cancelled());
     assert!(!socket.exists());

@@ -38,11 +38,8 @@ fn crashes(
     passes: &[&[&str]],
 ) -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
-        let settings = Settings {
-            brake: Some("{release-after: 1h}"),
-            attach: Some("tcx"),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { brake: Some("{release-after: 1h}"), attach: Some("tcx"), ..Settings::default() };
         let sides = states(lab)?.map(|state| Side { state, settings: settings.clone(), layout: LAYOUT });
         agents.start(lab, &sides[0].settings, &sides[0].state)?;
         agents.get_mut("a1")?.kill(Signal::SIGTERM)?;
