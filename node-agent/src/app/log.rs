@@ -4,7 +4,7 @@ use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::config::{LogFilterError, log_filter};
+use crate::config::{LogFilterError, LogFormat, log_filter};
 
 /// Target of the BPF programs' messages. What they send is decided where they are loaded, so the agent's
 /// own filter lets all of it through.
@@ -23,12 +23,14 @@ fn filter(text: &str) -> Result<EnvFilter, LogFilterError> {
 ///
 /// # Errors
 /// The filter is none, or a log has been started already.
-pub fn start(text: &str) -> anyhow::Result<LogHandle> {
+pub fn start(text: &str, format: LogFormat) -> anyhow::Result<LogHandle> {
     let (filter, handle) = reload::Layer::new(filter(text)?);
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false))
-        .try_init()?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    match format {
+        LogFormat::Text => registry.with(layer).try_init()?,
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
+    }
     Ok(LogHandle(handle))
 }
 

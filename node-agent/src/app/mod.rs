@@ -24,6 +24,7 @@ mod network;
 mod passes;
 mod path_mtu;
 mod problems;
+mod service;
 mod shortcut;
 mod trace;
 
@@ -36,6 +37,7 @@ pub use log::LogHandle;
 use network::Uplinks;
 use passes::{Passes, Preparation};
 use problems::Known;
+use service::Service;
 use shortcut::News;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -96,6 +98,10 @@ struct App {
     map_audit: Instant,
     /// When that was last done.
     map_audited: Instant,
+    service: Service,
+    /// How often the service manager wants a sign, and when it had the last one.
+    keep_alive: Option<Duration>,
+    last_sign: Instant,
     stale: Stale,
     /// Digest of the host's routes as they are in the view; none if it is not known.
     routes_digest: Option<u64>,
@@ -108,7 +114,7 @@ struct App {
 /// # Errors
 /// It cannot start: the socket is taken, the kernel refuses the datapath, or netlink does not work.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let log = log::start(&config.log)?;
+    let log = log::start(&config.log, config.log_format)?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
@@ -183,6 +189,9 @@ impl App {
             audit: now + config.audit_interval,
             map_audit: now + config.audit_interval,
             map_audited: now,
+            service: Service::default(),
+            keep_alive: service::keep_alive(),
+            last_sign: now,
             stale: Stale::default(),
             routes_digest: None,
             masquerade: None,
@@ -200,6 +209,7 @@ impl App {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         loop {
+            let (next_sign, signs) = (self.next_sign().unwrap_or(self.audit), self.keep_alive.is_some());
             tokio::select! {
                 Some(update) = updates.recv() => self.take(update).await,
                 Some(()) = changes.network.recv() => {
@@ -219,10 +229,15 @@ impl App {
                 Some(input) = self.tracing.next() => self.trace(input).await,
                 () = sleep_until(self.due.min(self.audit)) => self.pass().await,
                 () = sleep_until(self.map_audit) => self.audit_datapath(),
+                () = sleep_until(next_sign), if signs => {
+                    self.last_sign = Instant::now();
+                    service::alive();
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
+        service::stopping();
         info!("agent stops; the datapath stays in place (`node-agent cleanup` removes it)");
         Ok(())
     }
@@ -254,8 +269,14 @@ impl App {
         }
     }
 
-    /// Observes, decides and makes one pass.
+    /// Makes one pass, and tells how it is.
     async fn pass(&mut self) {
+        self.work().await;
+        self.tell_service();
+    }
+
+    /// Observes, decides and makes one pass.
+    async fn work(&mut self) {
         let now = Instant::now();
         let mut preparation = Preparation::starts();
         let audit = now >= self.audit;

@@ -14,6 +14,7 @@ mod output;
 mod query;
 mod routes;
 mod run;
+mod shell;
 mod status;
 mod trace;
 mod validate;
@@ -58,6 +59,10 @@ enum Command {
     LogLevel(log_level::Args),
     /// Check a configuration and a cluster-state file; needs no agent
     Validate(validate::Args),
+    /// Print what completes this command line in a shell
+    Completions(shell::Completions),
+    /// Write manual pages
+    Man(shell::Man),
 }
 
 /// Runs what the command line says. Exit code 0: done; 1: failed; 2: the command line is wrong.
@@ -89,6 +94,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Confirm(args) => confirm::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
         Command::Validate(args) => validate::run(args).await,
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }
 

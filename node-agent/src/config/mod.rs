@@ -66,8 +66,20 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The agent's own log: a filter that [`log_filter`] accepts.
     pub log: String,
+    /// How the agent's own log is written.
+    pub log_format: LogFormat,
     /// Up to which level the BPF programs' messages are logged.
     pub program_log: ProgramLog,
+}
+
+/// How the agent's own log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A line of text for each message.
+    #[default]
+    Text,
+    /// A JSON document a line: timestamp, level, target, and the message with its fields.
+    Json,
 }
 
 /// How programs are attached to interfaces.

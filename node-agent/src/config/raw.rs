@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) brake: Option<Located<RawBrake>>,
     pub(super) state_dir: Option<Located<String>>,
     pub(super) log: Option<Located<String>>,
+    pub(super) log_format: Option<Located<String>>,
     pub(super) program_log: Option<Located<String>>,
 }
 

@@ -31,6 +31,7 @@ fn everything_but_node_and_source_has_a_default() {
             brake: BrakeSettings { share: 30, at_least: 20, release_after: Duration::from_secs(300) },
             state_dir: PathBuf::from("/var/lib/podroute"),
             log: "info".to_owned(),
+            log_format: LogFormat::default(),
             program_log: ProgramLog::Off,
         }
     );
@@ -41,7 +42,7 @@ fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
         socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
         audit-interval: 2m 500ms\nbrake: {share: 100, at-least: 7, release-after: 1h}\nstate-dir: /srv/state\n\
-        log: warn,node_agent::host=debug\nprogram-log: trace\n";
+        log: warn,node_agent::host=debug\nlog-format: json\nprogram-log: trace\n";
     assert_eq!(
         accepted(text),
         Config {
@@ -59,6 +60,7 @@ fn every_field_is_read() {
             brake: BrakeSettings { share: 100, at_least: 7, release_after: Duration::from_secs(3_600) },
             state_dir: PathBuf::from("/srv/state"),
             log: "warn,node_agent::host=debug".to_owned(),
+            log_format: LogFormat::Json,
             program_log: ProgramLog::Trace,
         }
     );
@@ -88,7 +90,7 @@ fn a_bad_document_is_refused() {
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
             "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
-             source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, log, program-log",
+             source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, log, log-format, program-log",
         ),
         (
             "source:\n  file: a.yaml\n  value: 1\n",

@@ -4,8 +4,8 @@ use humantime_serde::re::humantime;
 use node_ebpf_common::SourceCheck;
 
 use super::{
-    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFilterError, ProgramLog,
-    UnknownLevel, XdpMode,
+    AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFilterError, LogFormat,
+    ProgramLog, UnknownLevel, XdpMode,
     brake::check_brake,
     log_filter,
     raw::{RawConfig, RawSource},
@@ -78,6 +78,8 @@ const XDP_MODES: &[(&str, XdpMode)] = &[
 const SOURCE_CHECKS: &[(&str, SourceCheck)] =
     &[("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
 
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
 const SWITCH: &[(&str, bool)] = &[("off", false), ("on", true)];
 
 /// Longest path that a socket address holds (`sun_path`, less its terminating zero), in bytes.
@@ -111,6 +113,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         || Some("info".to_owned()),
         |log| findings.check(log.place, "log", log_filter(&log.value)).map(|_| log.value),
     );
+    let log_format = check_choice(raw.log_format, "log-format", LOG_FORMATS, findings);
     let program_log = raw.program_log.map_or(Some(ProgramLog::default()), |level| {
         findings.check(level.place, "program-log", level.value.parse::<ProgramLog>())
     });
@@ -129,6 +132,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         brake: brake?,
         state_dir: state_dir?,
         log: log?,
+        log_format: log_format?,
         program_log: program_log?,
     })
 }

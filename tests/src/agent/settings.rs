@@ -11,6 +11,8 @@ use crate::lab::{Endpoint, Node};
 pub struct Settings {
     /// `log`; stories want to know everything.
     pub log: Option<&'static str>,
+    /// `log-format`: `text` or `json`.
+    pub log_format: Option<&'static str>,
     /// `attach`: `auto`, `tcx` or `clsact`.
     pub attach: Option<&'static str>,
     /// `source-check`: `strict`, `loose` or `off`.
@@ -55,6 +57,7 @@ impl Settings {
             writeln!(text, "pod-mtu: {pod_mtu}")?;
         }
         let choices = [
+            ("log-format", self.log_format),
             ("attach", self.attach),
             ("source-check", self.source_check),
             ("masquerade", self.masquerade),
