@@ -29,6 +29,7 @@ const PATIENT: Settings = settings("{release-after: 1h}");
 const fn settings(brake: &'static str) -> Settings {
     Settings {
         log: None,
+        log_format: None,
         attach: None,
         source_check: None,
         uplinks: None,
