@@ -35,6 +35,8 @@ const UPGRADE_ELSEWHERE: &[&str] =
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 /// What has not changed for this long is taken for final.
 const UNCHANGED: Duration = Duration::from_millis(500);
+/// Datagrams of the node to its own pod that may be lost while the masquerade table comes and goes.
+const BY_NETFILTER: u32 = 3;
 /// How long a start may take until its crash.
 const CRASHES_WITHIN: Duration = Duration::from_secs(20);
 
@@ -346,7 +348,7 @@ fn crashes(
         let walked = walk.walk(agents);
         let report: Report = traffic.stop()?;
         table::row(&format!("{what} ({} crashes)", walked?), &report)?;
-        report.expect_no_loss()
+        report.expect_hardly_any_loss(BY_NETFILTER)
     })
 }
 
