@@ -101,6 +101,32 @@ fn what_is_changed_in_the_kernels_own_tables_is_back_within_a_second() -> Result
     })
 }
 
+/// The way to an encapsulated IPv6 prefix goes over a neighbour that we set.
+#[test]
+fn a_neighbour_of_ours_that_is_deleted_or_changed_is_back_within_a_second() -> Result<(), Failure> {
+    story(Topology::v4_nodes(), |lab, agents| {
+        started(lab, agents, &Settings::default())?;
+        let node = lab.node("a1")?;
+        const ADDRESS: &str = "fe80::5044:524f:5554";
+        let shown = || node.netns().ip("-6 neighbour show dev eth0 proto 77");
+        ensure!(shown()?.contains(ADDRESS), "no neighbour of ours: {:?}", shown()?);
+        for (what, act) in [
+            ("deleting the neighbour", format!("-6 neighbour del {ADDRESS} dev eth0")),
+            (
+                "changing the neighbour's address",
+                format!("-6 neighbour change {ADDRESS} dev eth0 lladdr 02:00:00:00:00:08 nud permanent"),
+            ),
+            (
+                "letting the neighbour age",
+                format!("-6 neighbour change {ADDRESS} dev eth0 lladdr 02:00:00:00:00:08 nud reachable"),
+            ),
+        ] {
+            is_undone(agents, what, shown, || node.netns().ip(&act))?;
+        }
+        foreign_is_left(lab)
+    })
+}
+
 /// What bpftool shows of a pinned map.
 fn dump(node: &Node, map: &str) -> Result<String> {
     bpftool(&["map", "dump", "pinned", &pin(node, map)])

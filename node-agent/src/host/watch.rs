@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::HostError;
+use crate::model::KernelRoute;
 
 /// What a change of can make what is known out of date.
 const GROUPS: [MulticastGroup; 9] = [
@@ -25,8 +26,8 @@ const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Tc,
 ];
 
-/// Enough to see what a notification is about: the kernel cuts off the rest.
-const NOTIFICATION_BYTES: usize = 64;
+/// Enough to see what a notification is about, all attributes of an IPv6 neighbour among it: the kernel cuts off the rest.
+const NOTIFICATION_BYTES: usize = 256;
 
 /// What changed since the last one was received. The agent's own changes count too: observing anew then finds nothing to
 /// do.
@@ -43,9 +44,10 @@ fn concerns(notification: &[u8]) -> Option<HostChanged> {
     let kind = u16::from_ne_bytes(notification.get(4..6)?.try_into().ok()?);
     match kind {
         RTM_NEWNEIGH | RTM_DELNEIGH => {
-            // `ndm_state`. The kernel's own neighbours come and go all the time.
+            // `ndm_state`. The kernel's own neighbours come and go all the time. One of ours that somebody deletes or
+            // changes is told with the state that it got, failed for example, not with the one that it had.
             let state = u16::from_ne_bytes(notification.get(24..26)?.try_into().ok()?);
-            (state & NUD_PERMANENT != 0).then_some(HostChanged::Network)
+            (state & NUD_PERMANENT != 0 || is_our_neighbour(notification)).then_some(HostChanged::Network)
         }
         RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTFILTER | RTM_DELTFILTER => Some(HostChanged::Hooks),
         // Classes, chains and actions: none of ours.
@@ -54,7 +56,24 @@ fn concerns(notification: &[u8]) -> Option<HostChanged> {
     }
 }
 
+/// Whether a notification about a neighbour carries our protocol number.
+fn is_our_neighbour(notification: &[u8]) -> bool {
+    let mut attributes = notification.get(NEIGHBOUR_HEADERS..).unwrap_or_default();
+    while let [low, high, kind_low, kind_high, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let Some(value) = attributes.get(4..length) else { return false };
+        if u16::from_ne_bytes([kind_low, kind_high]) == NDA_PROTOCOL {
+            return value == [KernelRoute::PROTOCOL];
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+/// Bytes of `struct nlmsghdr` and `struct ndmsg`.
+const NEIGHBOUR_HEADERS: usize = 16 + 12;
 // linux/rtnetlink.h and linux/neighbour.h
+const NDA_PROTOCOL: u16 = 12;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_NEWQDISC: u16 = 36;
@@ -162,6 +181,41 @@ mod tests {
             assert_eq!(notification(kind, state), expected, "{kind}");
         }
         assert_eq!(concerns(&[0; 3]), None);
+    }
+
+    /// What the kernel tells when `ip neighbour del` takes a permanent one away: deleted, with the state failed.
+    fn deleted_neighbour(protocol: Option<u8>) -> Vec<u8> {
+        let mut bytes = vec![0; NEIGHBOUR_HEADERS];
+        bytes[4..6].copy_from_slice(&RTM_DELNEIGH.to_ne_bytes());
+        bytes[24..26].copy_from_slice(&0x20_u16.to_ne_bytes());
+        let mut attribute = |kind: u16, value: &[u8]| {
+            let length = u16::try_from(4 + value.len()).unwrap();
+            bytes.extend([length.to_ne_bytes(), kind.to_ne_bytes()].concat());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        };
+        // The address, the number of probes, the times.
+        attribute(1, &[0xfe; 16]);
+        attribute(4, &[0; 4]);
+        attribute(3, &[0; 16]);
+        if let Some(protocol) = protocol {
+            attribute(NDA_PROTOCOL, &[protocol]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_neighbour_of_ours_that_somebody_deletes_is_told() {
+        let ours = deleted_neighbour(Some(KernelRoute::PROTOCOL));
+        assert_eq!(concerns(&ours), Some(HostChanged::Network));
+        assert!(ours.len() <= NOTIFICATION_BYTES);
+        for other in [None, Some(0), Some(KernelRoute::PROTOCOL + 1)] {
+            assert_eq!(concerns(&deleted_neighbour(other)), None, "{other:?}");
+        }
+        // The last attribute ends with three bytes that fill it up.
+        for length in 0..ours.len() - 3 {
+            assert_eq!(concerns(&ours[..length]), None, "cut off after {length}");
+        }
     }
 
     #[test]
