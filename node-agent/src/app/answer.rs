@@ -120,10 +120,9 @@ impl App {
     }
 
     pub(super) fn sources(&self) -> Vec<SourceStatus> {
-        let place = self.config.source_file.display().to_string();
         let status = |status: rib::SourceStatus| SourceStatus {
+            place: self.places.get(&status.source).cloned().unwrap_or_default(),
             source: status.source,
-            place: place.clone(),
             synced: status.synced,
             error: status.error,
             read_us: status.read.map(microseconds),

@@ -1,7 +1,7 @@
 //! The running agent: every task and channel.
 //!
 //! ```text
-//!  source/file ──SourceUpdate──►┐
+//!  sources ──────SourceUpdate──►┐
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  host/path_mtu ─TooBigReport─►│
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
@@ -28,7 +28,10 @@ mod service;
 mod shortcut;
 mod trace;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use brake::{Memory, pods_at_home};
@@ -72,6 +75,8 @@ struct App {
     tracing: Tracing,
     host: Host,
     table: Table,
+    /// Where each source reads, for people.
+    places: BTreeMap<SourceId, String>,
     reconciler: Reconciler<BpfDatapath>,
     view: HostView,
     path_mtus: PathMtus,
@@ -119,11 +124,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let server = api::bind(&config.socket)?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let watch = HostWatch::subscribe()?;
+    let sources = source::enabled(&config);
     let starts = format!(
         "agent of node {} starts: version {}, state {}, pins in {}, programs attached by {}",
         config.node,
         env!("CARGO_PKG_VERSION"),
-        config.source_file.display(),
+        sources.iter().map(|source| source.place()).collect::<Vec<_>>().join(", "),
         config.bpffs.display(),
         datapath.method().label()
     );
@@ -133,7 +139,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (table, table_changed) = mpsc::channel(1);
     let (call_sender, calls) = mpsc::channel(16);
     let (trace_sender, traces) = mpsc::channel(1);
-    source::file::spawn(config.source_file.clone(), update_sender);
+    let places = sources.iter().map(|source| (source.id(), source.place())).collect();
+    sources.into_iter().for_each(|source| drop(source.spawn(update_sender.clone())));
+    drop(update_sender);
     tokio::spawn(async move {
         if let Err(error) = watch.run(Changes { network, hooks }).await {
             warn!("changes of the host's network are found by the audit only: {error}");
@@ -148,7 +156,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(server.run(call_sender, trace_sender));
     let reports = path_mtu::spawn();
     let changes = Told { network: network_changed, hooks: hooks_changed, table: table_changed };
-    let mut app = App::new(config, log, datapath, Tracing::new(traces));
+    let mut app = App::new(config, log, places, datapath, Tracing::new(traces));
     app.events.record(EventKind::AgentStarted, starts);
     app.run(updates, changes, reports, calls).await
 }
@@ -161,14 +169,21 @@ struct Told {
 }
 
 impl App {
-    fn new(config: Config, log: LogHandle, datapath: BpfDatapath, tracing: Tracing) -> Self {
+    fn new(
+        config: Config,
+        log: LogHandle,
+        places: BTreeMap<SourceId, String>,
+        datapath: BpfDatapath,
+        tracing: Tracing,
+    ) -> Self {
         let mut events = Events::default();
         let (brake, memory) = Memory::recall(&config, &mut events);
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
             tracing,
-            table: Table::new([SourceId::File]),
+            table: Table::new(places.keys().cloned()),
+            places,
             reconciler: Reconciler::new(datapath, host.clone(), brake),
             host,
             view: HostView::default(),
@@ -249,7 +264,7 @@ impl App {
         match &update.event {
             SourceEvent::Synced => {
                 self.due = now;
-                self.tell_of_sync(update.source);
+                self.tell_of_sync(&update.source);
             }
             SourceEvent::Read(_) => {}
             SourceEvent::Failed(error) => {

@@ -104,8 +104,8 @@ impl App {
     }
 
     /// Tells that a source is in step, when it says so for the first time and when it had failed.
-    pub(super) fn tell_of_sync(&mut self, source: SourceId) {
-        let was = self.table.statuses().into_iter().find(|status| status.source == source);
+    pub(super) fn tell_of_sync(&mut self, source: &SourceId) {
+        let was = self.table.statuses().into_iter().find(|status| status.source == *source);
         if was.is_none_or(|was| !was.synced || was.error.is_some()) {
             let text = format!("source {source} has told all it has");
             self.events.record_about(EventKind::SourceSynced, source.to_string(), text);

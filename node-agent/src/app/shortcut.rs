@@ -34,7 +34,7 @@ impl News {
             SourceEvent::Withdraw(_) => None,
             SourceEvent::Upsert(object) => match &**object {
                 Object::Node(now) => {
-                    table.node(*source, &now.name).map(|before| (before.clone(), now.clone()))
+                    table.node(source, &now.name).map(|before| (before.clone(), now.clone()))
                 }
                 Object::Cluster(_) | Object::Pod(_) => None,
             },
@@ -78,7 +78,7 @@ mod tests {
 
     /// What the news are after these updates, each of which the table has taken before the next one comes.
     fn after(updates: impl IntoIterator<Item = SourceUpdate>) -> News {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
         table.apply(upsert(Object::Node(node("a2", "10.0.1.12", &["10.244.2.0/24"]))));
         let mut news = News::default();
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn one_known_node_and_nothing_else_takes_the_shortcut() {
-        let event = |event| SourceUpdate { source: SourceId::File, event };
+        let event = |event| SourceUpdate { source: SourceId::FILE, event };
         assert!(matches!(after([]), News::Nothing));
         assert!(matches!(after([event(SourceEvent::Synced)]), News::Nothing));
         let News::Node { before, now } = after([more_prefixes("a1"), event(SourceEvent::Synced)]) else {

@@ -238,7 +238,7 @@ mod tests {
             uptime_seconds: 182,
             synced: true,
             sources: vec![SourceStatus {
-                source: SourceId::File,
+                source: SourceId::FILE,
                 place: "/etc/podroute/cluster.yaml".to_owned(),
                 synced: true,
                 error: None,

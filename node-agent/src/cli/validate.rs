@@ -124,9 +124,9 @@ fn errors<D: Display>(findings: &Findings<D>) -> Vec<Row> {
 }
 
 fn warnings(state: &ClusterState, file: &str, node: Option<&NodeName>) -> Vec<Row> {
-    let mut table = Table::new([SourceId::File]);
+    let mut table = Table::new([SourceId::FILE]);
     for event in everything(state) {
-        table.apply(SourceUpdate { source: SourceId::File, event });
+        table.apply(SourceUpdate { source: SourceId::FILE, event });
     }
     // Selection is the same on every node, but for what it says of the node itself.
     let Some(own) = node.or_else(|| state.nodes.keys().next()) else { return Vec::new() };

@@ -18,7 +18,7 @@ fn table(local_pods: &[&str], cluster: &[&str]) -> MasqueradeTable {
 
 /// Node a holds a prefix of each family, b one; a pod of a has an address of b's prefix.
 fn of(own: &str) -> MasqueradeTable {
-    let mut sources = Table::new([SourceId::File]);
+    let mut sources = Table::new([SourceId::FILE]);
     let mut a = node("a", "10.0.1.11", &["10.244.0.0/24", "fd00:244::/64"]);
     a.addresses.push("fd00:1::11".parse().unwrap());
     let b = node("b", "10.0.2.11", &["10.244.1.0/24", "10.245.0.0/24"]);

@@ -2,7 +2,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeName, PodName, Prefix};
+use super::{NodeName, PodName, Prefix, SourceId};
 
 /// When packets to another node's pods get an IPIP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -26,22 +26,6 @@ pub enum NonAdjacent {
     Refuse,
     /// Encapsulate to this node all the same, and a problem that names it.
     Ipip,
-}
-
-/// Which source a fact came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceId {
-    /// The cluster-state file.
-    File,
-}
-
-impl fmt::Display for SourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File => "file",
-        })
-    }
 }
 
 /// Where exactly a fact stands, for people: `file cluster.yaml:12`.

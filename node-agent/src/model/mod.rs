@@ -12,12 +12,12 @@ mod neighbour;
 mod path_mtu;
 mod pod_mtu;
 mod prefix;
+mod source_id;
 mod wanted;
 
 pub use brake::BrakeSettings;
 pub use cluster::{
-    Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceId,
-    SourceUpdate,
+    Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceUpdate,
 };
 pub use family::AddressFamily;
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind, RouteLeg};
@@ -29,6 +29,7 @@ pub use neighbour::PlaceholderNeighbour;
 pub use path_mtu::TooBigReport;
 pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};
+pub use source_id::SourceId;
 #[allow(unused_imports)]
 pub use wanted::{
     Attachment, NextHopKey, NextHopSet, NodePath, OwnAddress, Via, Wanted, WantedDatapath, WantedHost,

@@ -174,7 +174,7 @@ mod tests {
 
     /// Node a1 with two prefixes that a2 claims as well, a pod whose interface is missing, and no route.
     fn explained(own: &str) -> (Selection, Resolved) {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
         table.apply(upsert(Object::Node(node("a2", "10.0.1.12", &["10.244.1.0/24", "10.244.2.0/24"]))));
         table.apply(upsert(Object::Node(node("b1", "10.0.2.11", &["10.0.1.0/24"]))));

@@ -4,7 +4,7 @@ use crate::model::{Node, Object, Origin, Pod, SourceEvent, SourceId, SourceUpdat
 
 /// Where the object with this name stands.
 pub(crate) fn origin(name: &str) -> Origin {
-    Origin { source: SourceId::File, place: format!("cluster.yaml:{name}").into() }
+    Origin { source: SourceId::FILE, place: format!("cluster.yaml:{name}").into() }
 }
 
 /// A node with one address.
@@ -31,5 +31,10 @@ pub(crate) fn pod(name: &str, node: &str, address: &str) -> Pod {
 
 /// An upsert by the file source.
 pub(crate) fn upsert(object: Object) -> SourceUpdate {
-    SourceUpdate { source: SourceId::File, event: SourceEvent::Upsert(Box::new(object)) }
+    SourceUpdate { source: SourceId::FILE, event: SourceEvent::Upsert(Box::new(object)) }
+}
+
+/// The same node, stated by this source.
+pub(crate) fn stated_by(source: &SourceId, node: Node) -> Node {
+    Node { origin: Origin { source: source.clone(), ..node.origin }, ..node }
 }

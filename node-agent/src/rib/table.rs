@@ -86,7 +86,7 @@ impl Table {
             let count =
                 |wanted: fn(&ObjectKey) -> bool| source.objects.keys().filter(|key| wanted(key)).count();
             SourceStatus {
-                source: *id,
+                source: id.clone(),
                 synced: source.synced,
                 error: source.error.clone(),
                 read: source.read,
@@ -97,7 +97,7 @@ impl Table {
         self.sources.iter().map(status).collect()
     }
 
-    /// The cluster's settings: of the first source that states any, else the defaults.
+    /// The cluster's settings: of the preferred source among those that state any, else the defaults.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
         self.objects()
@@ -110,14 +110,14 @@ impl Table {
 
     /// A node as this source states it.
     #[must_use]
-    pub fn node(&self, source: SourceId, name: &NodeName) -> Option<&Node> {
-        match self.sources.get(&source)?.objects.get(&ObjectKey::Node(name.clone()))? {
+    pub fn node(&self, source: &SourceId, name: &NodeName) -> Option<&Node> {
+        match self.sources.get(source)?.objects.get(&ObjectKey::Node(name.clone()))? {
             Object::Node(node) => Some(node),
             Object::Cluster(_) | Object::Pod(_) => None,
         }
     }
 
-    /// Every node of every source, by source and name.
+    /// Every node of every source: of the preferred source first, of each by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.objects().filter_map(|object| match object {
             Object::Node(node) => Some(node),
@@ -125,7 +125,7 @@ impl Table {
         })
     }
 
-    /// Every pod of every source, by source and name.
+    /// Every pod of every source: of the preferred source first, of each by name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.objects().filter_map(|object| match object {
             Object::Pod(pod) => Some(pod),
@@ -147,13 +147,13 @@ mod tests {
     };
 
     fn event(event: SourceEvent) -> SourceUpdate {
-        SourceUpdate { source: SourceId::File, event }
+        SourceUpdate { source: SourceId::FILE, event }
     }
 
     /// Invariant 2: nothing is deleted before every enabled source has said Synced.
     #[test]
     fn invariant_2_ready_only_after_every_source_has_synced() {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         assert!(!table.ready());
         table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
         table.apply(event(SourceEvent::Failed("cannot read cluster.yaml".into())));
@@ -173,14 +173,14 @@ mod tests {
 
     #[test]
     fn a_failed_source_keeps_its_objects_and_the_error_goes_with_the_next_sync() {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         table.apply(upsert(Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]))));
         table.apply(upsert(Object::Pod(pod("default/web", "a1", "10.244.1.10"))));
         table.apply(event(SourceEvent::Read(Duration::from_millis(7))));
         table.apply(event(SourceEvent::Synced));
         table.apply(event(SourceEvent::Failed("line 3: no".into())));
         let failed = SourceStatus {
-            source: SourceId::File,
+            source: SourceId::FILE,
             synced: true,
             error: Some("line 3: no".into()),
             read: Some(Duration::from_millis(7)),
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn apply_tells_what_changed() {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         let a1 = Object::Node(node("a1", "10.0.1.11", &["10.244.1.0/24"]));
         assert!(table.apply(upsert(a1.clone())));
         assert!(!table.apply(upsert(a1.clone())), "the same again");

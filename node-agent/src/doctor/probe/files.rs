@@ -41,9 +41,9 @@ pub(super) fn cluster(config: &Config, view: &HostView) -> Cluster {
         node.addresses.iter().any(v6)
             || node.pod_prefixes.iter().any(|prefix| prefix.family() == AddressFamily::V6)
     });
-    let mut table = Table::new([SourceId::File]);
+    let mut table = Table::new([SourceId::FILE]);
     for event in file::everything(&state) {
-        table.apply(SourceUpdate { source: SourceId::File, event });
+        table.apply(SourceUpdate { source: SourceId::FILE, event });
     }
     let selection = select(&table, &config.node);
     let settings = ResolveSettings {

@@ -74,14 +74,14 @@ fn known(table: &Table) -> (Selection, Resolved) {
 
 impl Change {
     fn of(nodes: &[Node], pods: &[Pod], now: Node) -> Self {
-        let mut table = Table::new([SourceId::File]);
+        let mut table = Table::new([SourceId::FILE]);
         let objects = nodes.iter().cloned().map(Object::Node).chain(pods.iter().cloned().map(Object::Pod));
         objects.for_each(|object| {
             table.apply(upsert(object));
         });
-        table.apply(SourceUpdate { source: SourceId::File, event: SourceEvent::Synced });
+        table.apply(SourceUpdate { source: SourceId::FILE, event: SourceEvent::Synced });
         let known_before = known(&table);
-        let before = table.node(SourceId::File, &now.name).unwrap().clone();
+        let before = table.node(&SourceId::FILE, &now.name).unwrap().clone();
         table.apply(upsert(Object::Node(now.clone())));
         let from_scratch = known(&table);
         Self { before, now, table, known: known_before, from_scratch }

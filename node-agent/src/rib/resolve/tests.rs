@@ -89,7 +89,7 @@ fn web() -> Pod {
 
 /// The selection on node a1.
 fn selection(cluster: Cluster, nodes: &[Node], pods: &[Pod]) -> Selection {
-    let mut table = Table::new([SourceId::File]);
+    let mut table = Table::new([SourceId::FILE]);
     table.apply(upsert(Object::Cluster(cluster)));
     let nodes = nodes.iter().cloned().map(Object::Node);
     for object in nodes.chain(pods.iter().cloned().map(Object::Pod)) {

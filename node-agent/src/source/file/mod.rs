@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 pub use defect::StateDefect;
 pub use diff::{diff, everything};
-pub use watch::spawn;
+pub use watch::FileSource;
 
 use crate::{
     model::{Cluster, Node, NodeName, Pod, PodName},

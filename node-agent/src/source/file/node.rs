@@ -48,7 +48,7 @@ impl Nodes {
 
 /// The place that origins call the object by: `cluster.yaml:12`.
 pub(super) fn origin(file: &str, place: Place) -> Origin {
-    Origin { source: SourceId::File, place: format!("{file}:{}", place.line).into() }
+    Origin { source: SourceId::FILE, place: format!("{file}:{}", place.line).into() }
 }
 
 /// The nodes of the file.

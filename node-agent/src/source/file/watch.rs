@@ -19,6 +19,7 @@ use tokio::{
 use super::reader::Reader;
 use crate::{
     model::{SourceEvent, SourceId, SourceUpdate},
+    source::Source,
     yaml,
 };
 
@@ -33,16 +34,39 @@ pub(super) struct Timing {
 
 const TIMING: Timing = Timing { quiet: Duration::from_millis(50), poll: Duration::from_secs(2) };
 
-/// Tells what the file says, then every change, until the receiver is gone.
+/// The source that follows the file.
 ///
 /// First comes an upsert of everything and `Synced`; after a change, what has changed and `Synced`; and
 /// `Failed` when the file cannot be read or used: what was told before then stays in force. A file that
 /// is missing at the start is waited for.
-pub fn spawn(path: PathBuf, updates: mpsc::Sender<SourceUpdate>) -> JoinHandle<()> {
-    tokio::spawn(run(path, updates, TIMING))
+#[derive(Debug)]
+pub struct FileSource {
+    path: PathBuf,
 }
 
-/// The task behind [`spawn`].
+impl FileSource {
+    /// Follows the file of this path.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl Source for FileSource {
+    fn id(&self) -> SourceId {
+        SourceId::FILE
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn spawn(self: Box<Self>, updates: mpsc::Sender<SourceUpdate>) -> JoinHandle<()> {
+        tokio::spawn(run(self.path, updates, TIMING))
+    }
+}
+
+/// The task behind [`FileSource`].
 pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timing: Timing) {
     let (signal, mut signals) = mpsc::channel(1);
     let mut reader = Reader::new(&path);
@@ -65,7 +89,7 @@ pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timi
         };
         reader = back;
         for event in events {
-            if updates.send(SourceUpdate { source: SourceId::File, event }).await.is_err() {
+            if updates.send(SourceUpdate { source: SourceId::FILE, event }).await.is_err() {
                 return;
             }
         }

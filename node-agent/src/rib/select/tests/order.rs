@@ -60,7 +60,7 @@ fn history(nodes: Vec<Node>, pods: Vec<Pod>) -> impl Strategy<Value = Vec<Source
     (noise, Just(objects).prop_shuffle()).prop_map(|(noise, objects)| {
         let earlier = noise.into_iter().flat_map(|object| {
             let withdraw =
-                SourceUpdate { source: SourceId::File, event: SourceEvent::Withdraw(object.key()) };
+                SourceUpdate { source: SourceId::FILE, event: SourceEvent::Withdraw(object.key()) };
             [upsert(object), withdraw]
         });
         earlier.chain(objects.into_iter().map(upsert)).collect()
@@ -68,7 +68,7 @@ fn history(nodes: Vec<Node>, pods: Vec<Pod>) -> impl Strategy<Value = Vec<Source
 }
 
 fn after(history: Vec<SourceUpdate>, own: &str) -> Selection {
-    let mut table = Table::new([SourceId::File]);
+    let mut table = Table::new([SourceId::FILE]);
     for update in history {
         table.apply(update);
     }

@@ -35,7 +35,7 @@ fn same(one: &ClusterState, two: &ClusterState) -> bool {
 }
 
 fn origins() -> impl Strategy<Value = Origin> {
-    (1_u8..4).prop_map(|line| Origin { source: SourceId::File, place: format!("c:{line}").into() })
+    (1_u8..4).prop_map(|line| Origin { source: SourceId::FILE, place: format!("c:{line}").into() })
 }
 
 fn nodes() -> impl Strategy<Value = Node> {

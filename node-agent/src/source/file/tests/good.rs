@@ -26,7 +26,7 @@ pods:
 ";
 
 fn at(line: u64) -> Origin {
-    Origin { source: SourceId::File, place: format!("cluster.yaml:{line}").into() }
+    Origin { source: SourceId::FILE, place: format!("cluster.yaml:{line}").into() }
 }
 
 /// Prefixes and addresses that two nodes share are accepted: the route table decides between them.

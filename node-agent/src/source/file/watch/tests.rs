@@ -28,7 +28,7 @@ async fn next(receiver: &mut Receiver<SourceUpdate>) -> String {
             break update;
         }
     };
-    assert_eq!(update.source, SourceId::File);
+    assert_eq!(update.source, SourceId::FILE);
     match update.event {
         SourceEvent::Upsert(object) => match *object {
             Object::Node(node) => node.addresses[0].to_string(),
