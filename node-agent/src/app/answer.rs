@@ -195,6 +195,8 @@ impl App {
             rows.push(self.route_row(row, &in_kernel));
             rows.extend(losers);
         }
+        rows.extend(rib::unused(&self.selection).map(|(prefix, loser)| unused_row(prefix, &loser)));
+        rows.sort_by_key(|row| row.prefix);
         rows.extend(self.held_rows(&in_kernel));
         rows
     }
@@ -326,6 +328,7 @@ fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
     rows.flat_map(|one| {
         std::iter::once(row(one)).chain(one.losers.iter().map(move |lost| loser(one.prefix, lost)))
     })
+    .chain(explained.unused.iter().map(|(prefix, lost)| loser(*prefix, lost)))
     .collect()
 }
 

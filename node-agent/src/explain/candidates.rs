@@ -28,8 +28,8 @@ pub(super) fn step(target: Prefix, facts: &Facts) -> Step {
         }
         None => told.row("match", "no prefix that Podroute routes contains it"),
     }
-    for loser in &decided.unused {
-        told.row("unused", format!("{}: {}", loser.candidate, loser.reason));
+    for (prefix, loser) in &decided.unused {
+        told.row("unused", format!("{prefix}, {}: {}", loser.candidate, loser.reason));
     }
     for row in &decided.around {
         let state = row.refused.as_deref().unwrap_or("a longer prefix is used");

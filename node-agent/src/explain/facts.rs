@@ -74,7 +74,7 @@ pub struct Decided {
     /// Longer matches that have none.
     pub passed_over: Vec<rib::RouteRow>,
     /// Claims that nobody has.
-    pub unused: Vec<rib::LoserRow>,
+    pub unused: Vec<(Prefix, rib::LoserRow)>,
     /// The node that the match leads to.
     pub node: Option<NodeName>,
     /// Whether other nodes claim the prefix of the match.

@@ -62,13 +62,19 @@ pub struct Lookup {
     /// Longer matches that have none, longest first.
     pub passed_over: Vec<RouteRow>,
     /// Claims of matching prefixes that nobody has, longest first.
-    pub unused: Vec<LoserRow>,
+    pub unused: Vec<(Prefix, LoserRow)>,
 }
 
 /// Every selected prefix, refused ones included, in order.
 #[must_use]
 pub fn rows(selection: &Selection, resolved: &Resolved) -> Vec<RouteRow> {
     selection.routes.iter().map(|(prefix, candidate)| row(selection, resolved, *prefix, candidate)).collect()
+}
+
+/// Claims of prefixes that nobody has, in order.
+pub fn unused(selection: &Selection) -> impl Iterator<Item = (Prefix, LoserRow)> {
+    let nobodys = selection.losers.iter().filter(|(prefix, _)| !selection.routes.contains_key(prefix));
+    nobodys.flat_map(|(prefix, losers)| losers.iter().map(|loser| (*prefix, LoserRow::from(loser))))
 }
 
 /// The route that a packet to this address takes, by longest match.
@@ -84,7 +90,7 @@ pub fn lookup_prefix(selection: &Selection, resolved: &Resolved, target: Prefix)
     let mut found = Lookup { address, route: None, passed_over: Vec::new(), unused: Vec::new() };
     for prefix in around(target) {
         let Some(candidate) = selection.routes.get(&prefix) else {
-            found.unused.extend(losers(selection, &prefix));
+            found.unused.extend(losers(selection, &prefix).into_iter().map(|loser| (prefix, loser)));
             continue;
         };
         let row = row(selection, resolved, prefix, candidate);
@@ -212,7 +218,7 @@ mod tests {
     fn lookup_without_a_route_tells_what_is_not_used_there() {
         let found = lookup_on_a1("10.0.1.99");
         assert_eq!((found.route, found.passed_over), (None, vec![]));
-        assert!(found.unused[0].reason.contains("contains the address 10.0.1.11 of node a1"));
+        assert!(found.unused[0].1.reason.contains("contains the address 10.0.1.11 of node a1"));
         assert_eq!(lookup_on_a1("192.0.2.1").unused, []);
     }
 

@@ -22,7 +22,9 @@ pub use amend::{Amendment, amendment};
 #[cfg(test)]
 pub(crate) use amend::{GoneRoute, NewRoute};
 pub use conflict::{Claimant, Conflict, ConflictKind};
-pub use explain::{Lookup, LoserRow, RouteRow, lookup, lookup_prefix, rows, rows_around, rows_inside};
+pub use explain::{
+    Lookup, LoserRow, RouteRow, lookup, lookup_prefix, rows, rows_around, rows_inside, unused,
+};
 pub use path_mtu::{LearnedMtu, PathMtus};
 pub use problem::{Problem, ProblemKind};
 pub use resolve::{Path, ResolveSettings, Resolved, resolve};

@@ -31,23 +31,26 @@ pub(super) fn pods_on_used_nodes<'a>(
     nodes: &Nodes<'_>,
     notes: &mut Notes<'_>,
 ) -> Vec<&'a Pod> {
-    let mut names: BTreeSet<&PodName> = BTreeSet::new();
-    let mut used = Vec::new();
+    let mut used: BTreeMap<&PodName, &'a Pod> = BTreeMap::new();
     for pod in pods {
         let Pod { name, node, origin, .. } = pod;
-        if !nodes.contains_key(node) {
+        let Some(node) = nodes.get(node) else {
             let text = format!(
                 "pod {name} ({origin}) is on node {node}, which is not in the cluster state or not used"
             );
             notes.problem(ProblemKind::PodOnUnknownNode, text);
-        } else if names.insert(name) {
-            used.push(pod);
-        } else {
-            let text = format!("pod {name} is stated twice: the one of {origin} is not used");
-            notes.problem(ProblemKind::DuplicateObject, text);
-        }
+            continue;
+        };
+        let Some(first) = used.get(name) else {
+            used.insert(name, pod);
+            continue;
+        };
+        let candidate = || Candidate::new(Role::PodAddress, node, Some(pod), notes.own);
+        let claims: Vec<_> =
+            pod.addresses.iter().map(|address| (Prefix::host(*address), candidate())).collect();
+        notes.outranked((&format!("pod {name}"), &first.origin, origin), claims);
     }
-    used
+    used.into_values().collect()
 }
 
 /// Who has each address that is claimed.

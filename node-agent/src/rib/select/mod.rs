@@ -1,6 +1,7 @@
 //! Which of the stated facts are used. The decision is the same on every node of the cluster and does not
 //! depend on the order in which the facts came in:
 //!
+//! 0. An object that several sources state is taken from the preferred one.
 //! 1. Nodes in order of their names: one whose address an earlier node has is not used at all, so that
 //!    the source of an encapsulated packet names one node.
 //! 2. Pod prefixes: the same prefix on two nodes goes to the first by name. One that contains a node's
@@ -246,6 +247,20 @@ impl<'a> Notes<'a> {
 
     fn lose(&mut self, prefix: Prefix, candidate: Candidate, reason: String) {
         self.losers.entry(prefix).or_default().push(Loser { candidate, reason });
+    }
+
+    /// Notes that an object's prefixes are not used as this source states them, as a preferred one states the object.
+    fn outranked(
+        &mut self,
+        (name, first, second): (&dyn fmt::Display, &Origin, &Origin),
+        candidates: impl IntoIterator<Item = (Prefix, Candidate)>,
+    ) {
+        let reason = format!("source {} comes after source {}", second.source, first.source);
+        let text = format!("{name} is stated twice: {first} is used, {second} is not ({reason})");
+        self.problem(ProblemKind::DuplicateObject, text);
+        for (prefix, candidate) in candidates {
+            self.lose(prefix, candidate, reason.clone());
+        }
     }
 
     /// Notes that an address takes the place of a pod prefix of just that address.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::{Candidate, ConflictKind, Nodes, Notes, ProblemKind, Role};
-use crate::model::{Node, Prefix};
+use crate::model::{Node, NodeName, Prefix};
 
 /// How many nodes a message lists.
 const LISTED: usize = 10;
@@ -35,7 +35,7 @@ pub(super) fn used<'a>(nodes: impl Iterator<Item = &'a Node>, notes: &mut Notes<
     used
 }
 
-/// Each name once: the first source that states it wins.
+/// Each name once: the preferred source that states it wins.
 fn by_name<'a>(nodes: impl Iterator<Item = &'a Node>, notes: &mut Notes<'_>) -> Nodes<'a> {
     let mut stated = Nodes::new();
     for node in nodes {
@@ -44,13 +44,9 @@ fn by_name<'a>(nodes: impl Iterator<Item = &'a Node>, notes: &mut Notes<'_>) -> 
                 free.insert(node);
             }
             Entry::Occupied(first) => {
-                let text = format!(
-                    "node {} is stated twice: {} is used, {} is not",
-                    node.name,
-                    first.get().origin,
-                    node.origin
-                );
-                notes.problem(ProblemKind::DuplicateObject, text);
+                let name = format!("node {}", node.name);
+                let claims = claims(node, notes.own);
+                notes.outranked((&name, &first.get().origin, &node.origin), claims);
             }
         }
     }
@@ -65,11 +61,16 @@ fn leave_out(node: &Node, address: IpAddr, owner: &Node, notes: &mut Notes<'_>) 
     notes.conflict((ConflictKind::DuplicateNodeAddress, &address), (owner, node), text);
     let reason =
         format!("node {} is not used: node {} has the address {address}, too", node.name, owner.name);
+    for (prefix, candidate) in claims(node, notes.own) {
+        notes.lose(prefix, candidate, reason.clone());
+    }
+}
+
+/// What a node that is not used would have.
+fn claims(node: &Node, own: &NodeName) -> impl Iterator<Item = (Prefix, Candidate)> {
     let addresses = node.addresses.iter().map(|address| (Prefix::host(*address), Role::NodeAddress));
     let prefixes = node.pod_prefixes.iter().map(|prefix| (*prefix, Role::PodPrefix));
-    for (prefix, role) in addresses.chain(prefixes) {
-        notes.lose(prefix, Candidate::new(role, node, None, notes.own), reason.clone());
-    }
+    addresses.chain(prefixes).map(|(prefix, role)| (prefix, Candidate::new(role, node, None, own)))
 }
 
 fn own_is_unknown(stated: &Nodes<'_>, notes: &Notes<'_>) -> String {

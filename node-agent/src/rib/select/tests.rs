@@ -1,11 +1,12 @@
 use super::*;
 use crate::{
     model::{Object, SourceEvent, SourceId, SourceUpdate},
-    rib::fixtures::{node, pod, upsert},
+    rib::fixtures::{node, pod},
 };
 
 mod conflicts;
 mod order;
+mod sources;
 
 /// Selects on the node `own`.
 pub(super) fn selected(nodes: &[Node], pods: &[Pod], own: &str) -> Selection {

@@ -52,23 +52,51 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
     PODS.map(any_pod).to_vec()
 }
 
-/// A history whose end is this state: every object is stated, some first differently or first withdrawn.
-fn history(nodes: Vec<Node>, pods: Vec<Pod>) -> impl Strategy<Value = Vec<SourceUpdate>> {
-    let objects: Vec<Object> =
-        nodes.into_iter().map(Object::Node).chain(pods.into_iter().map(Object::Pod)).collect();
-    let noise = subsequence(objects.clone(), 0..=objects.len()).prop_shuffle();
-    (noise, Just(objects).prop_shuffle()).prop_map(|(noise, objects)| {
-        let earlier = noise.into_iter().flat_map(|object| {
-            let withdraw =
-                SourceUpdate { source: SourceId::FILE, event: SourceEvent::Withdraw(object.key()) };
-            [upsert(object), withdraw]
+/// Before the file, after it, and of the same preference as it.
+const SOURCES: [SourceId; 4] =
+    [SourceId::FILE, SourceId::new("kubernetes", 50), SourceId::new("etcd", 150), SourceId::new("zoo", 100)];
+
+/// What each source states: some of the objects, each of them in its own way.
+fn stated() -> impl Strategy<Value = Vec<(SourceId, Object)>> {
+    let of = |source: SourceId| {
+        let objects = (nodes(), pods()).prop_map(|(nodes, pods)| {
+            nodes.into_iter().map(Object::Node).chain(pods.into_iter().map(Object::Pod)).collect::<Vec<_>>()
         });
-        earlier.chain(objects.into_iter().map(upsert)).collect()
+        let all = NODES.len() + PODS.len();
+        objects.prop_flat_map(move |objects| subsequence(objects, 0..=all)).prop_map(move |objects| {
+            let by = |object| (source.clone(), by(&source, object));
+            objects.into_iter().map(by).collect::<Vec<_>>()
+        })
+    };
+    SOURCES.map(|source| of(source).boxed()).to_vec().prop_map(|stated| stated.concat())
+}
+
+fn by(source: &SourceId, object: Object) -> Object {
+    let of = |origin: Origin| Origin { source: source.clone(), ..origin };
+    match object {
+        Object::Node(node) => Object::Node(Node { origin: of(node.origin.clone()), ..node }),
+        Object::Pod(pod) => Object::Pod(Pod { origin: of(pod.origin.clone()), ..pod }),
+        Object::Cluster(cluster) => Object::Cluster(cluster),
+    }
+}
+
+/// A history whose end is this: every object is stated, some first stated and withdrawn.
+fn history(objects: Vec<(SourceId, Object)>) -> impl Strategy<Value = Vec<SourceUpdate>> {
+    let update = |source: &SourceId, event| SourceUpdate { source: source.clone(), event };
+    let noise = subsequence(objects.clone(), 0..=objects.len()).prop_shuffle();
+    (noise, Just(objects).prop_shuffle()).prop_map(move |(noise, objects)| {
+        let earlier = noise.into_iter().flat_map(|(source, object)| {
+            let key = object.key();
+            let stated = SourceEvent::Upsert(Box::new(object));
+            [update(&source, stated), update(&source, SourceEvent::Withdraw(key))]
+        });
+        let stated = |(source, object)| update(&source, SourceEvent::Upsert(Box::new(object)));
+        earlier.chain(objects.into_iter().map(stated)).collect()
     })
 }
 
 fn after(history: Vec<SourceUpdate>, own: &str) -> Selection {
-    let mut table = Table::new([SourceId::FILE]);
+    let mut table = Table::new([]);
     for update in history {
         table.apply(update);
     }
@@ -78,12 +106,30 @@ fn after(history: Vec<SourceUpdate>, own: &str) -> Selection {
 proptest! {
     #[test]
     fn selection_does_not_depend_on_the_order_of_events(
-        (one, other) in (nodes(), pods()).prop_flat_map(|(nodes, pods)| {
-            (history(nodes.clone(), pods.clone()), history(nodes, pods))
-        }),
+        (one, other) in stated().prop_flat_map(|stated| (history(stated.clone()), history(stated))),
         own in prop::sample::select(NODES.to_vec()),
     ) {
         prop_assert_eq!(after(one, own), after(other, own));
+    }
+
+    /// Whatever the others state of a node, the preferred source among those that state it decides.
+    #[test]
+    fn of_a_node_the_preferred_source_is_believed(
+        stated in stated(),
+        own in prop::sample::select(NODES.to_vec()),
+    ) {
+        let nodes: Vec<_> =
+            stated.into_iter().filter(|(_, object)| matches!(object, Object::Node(_))).collect();
+        let mut first: BTreeMap<_, (SourceId, Object)> = BTreeMap::new();
+        for (source, object) in &nodes {
+            if first.get(&object.key()).is_none_or(|(preferred, _)| source < preferred) {
+                first.insert(object.key(), (source.clone(), object.clone()));
+            }
+        }
+        let upsert = |(source, object)| SourceUpdate { source, event: SourceEvent::Upsert(Box::new(object)) };
+        let all = after(nodes.into_iter().map(upsert).collect(), own);
+        let preferred = after(first.into_values().map(upsert).collect(), own);
+        prop_assert_eq!((all.own, all.nodes, all.routes), (preferred.own, preferred.nodes, preferred.routes));
     }
 
     /// Otherwise packets loop, or are dropped by the node that they are sent to.
