@@ -96,6 +96,9 @@ pub struct ObjectCounts {
     pub nodes: usize,
     /// Pods, of all nodes.
     pub pods: usize,
+    /// Routes to what is outside of the cluster.
+    #[serde(default)]
+    pub routes: usize,
 }
 
 /// A program at an interface.

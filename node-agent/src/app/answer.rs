@@ -126,7 +126,7 @@ impl App {
             synced: status.synced,
             error: status.error,
             read_us: status.read.map(microseconds),
-            objects: ObjectCounts { nodes: status.nodes, pods: status.pods },
+            objects: ObjectCounts { nodes: status.nodes, pods: status.pods, routes: status.routes },
         };
         self.table.statuses().into_iter().map(status).collect()
     }

@@ -50,7 +50,12 @@ impl App {
             };
             Some(stated_node(node, what))
         });
-        pods.chain(nodes).collect()
+        let routes = self.table.routes().filter(|route| route.prefix.covers(&target)).map(|route| Stated {
+            what: format!("a route to {} is stated", route.prefix),
+            node: None,
+            origin: route.origin.to_string(),
+        });
+        pods.chain(nodes).chain(routes).collect()
     }
 
     pub(super) fn decided(&self, target: Prefix) -> Decided {
@@ -68,7 +73,7 @@ impl App {
         inside.truncate(INSIDE);
         let around = found.route.as_ref().map(|row| rib::rows_around(selection, resolved, row.prefix));
         Decided {
-            node: winner.map(|winner| winner.node.clone()),
+            node: winner.and_then(|winner| winner.node.clone()),
             rivals,
             around: around.unwrap_or_default(),
             inside,

@@ -36,7 +36,7 @@ impl News {
                 Object::Node(now) => {
                     table.node(source, &now.name).map(|before| (before.clone(), now.clone()))
                 }
-                Object::Cluster(_) | Object::Pod(_) => None,
+                Object::Cluster(_) | Object::Pod(_) | Object::Route(_) => None,
             },
         };
         *self = match (&*self, node) {

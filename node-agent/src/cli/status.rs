@@ -243,7 +243,7 @@ mod tests {
                 synced: true,
                 error: None,
                 read_us: Some(900),
-                objects: ObjectCounts { nodes: 3, pods: 6 },
+                objects: ObjectCounts { nodes: 3, pods: 6, routes: 0 },
             }],
             encapsulation: EncapsulationMode::CrossSubnet,
             addresses: vec!["10.0.1.11".parse().unwrap()],

@@ -12,7 +12,7 @@ use crate::{
 pub struct MasqueradeTable {
     /// Where this node's pods have their addresses from: only what comes from there is masqueraded.
     pub local_pods: Vec<IpNet>,
-    /// All pods and nodes of the cluster: what goes there is not masqueraded.
+    /// All pods and nodes of the cluster, and what routes are stated to: what goes there is not masqueraded.
     pub cluster: Vec<IpNet>,
 }
 
@@ -23,7 +23,8 @@ impl MasqueradeTable {
     #[must_use]
     pub fn of(selection: &Selection, own: &NodeName) -> Self {
         let routes = selection.routes.iter();
-        let local = routes.filter(|(_, route)| route.node == *own && route.role != Role::NodeAddress);
+        let local =
+            routes.filter(|(_, route)| route.node.as_ref() == Some(own) && route.role != Role::NodeAddress);
         Self {
             local_pods: aggregate(local.map(|(prefix, _)| prefix.net())),
             cluster: aggregate(selection.routes.keys().map(|prefix| prefix.net())),

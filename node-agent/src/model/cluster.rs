@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,22 @@ pub struct Pod {
     pub origin: Origin,
 }
 
+/// A route to what is outside of the cluster. Each node uses it by itself, as far as it reaches its next hops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// What is reached.
+    pub prefix: Prefix,
+    /// By which neighbours or nodes: of the prefix's family, at least one. Flows are spread over them.
+    pub next_hops: BTreeSet<IpAddr>,
+    /// Where this stands.
+    pub origin: Origin,
+}
+
+impl Route {
+    /// So many next hops a route has at most.
+    pub const MAX_NEXT_HOPS: usize = 16;
+}
+
 /// A fact that a source states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
@@ -92,6 +108,8 @@ pub enum Object {
     Node(Node),
     /// A pod.
     Pod(Pod),
+    /// A route.
+    Route(Route),
 }
 
 /// What a fact is about.
@@ -103,6 +121,8 @@ pub enum ObjectKey {
     Node(NodeName),
     /// A pod.
     Pod(PodName),
+    /// A route.
+    Route(Prefix),
 }
 
 impl Object {
@@ -113,6 +133,7 @@ impl Object {
             Self::Cluster(_) => ObjectKey::Cluster,
             Self::Node(node) => ObjectKey::Node(node.name.clone()),
             Self::Pod(pod) => ObjectKey::Pod(pod.name.clone()),
+            Self::Route(route) => ObjectKey::Route(route.prefix),
         }
     }
 }

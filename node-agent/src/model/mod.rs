@@ -17,7 +17,8 @@ mod wanted;
 
 pub use brake::BrakeSettings;
 pub use cluster::{
-    Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, SourceEvent, SourceUpdate,
+    Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, Route, SourceEvent,
+    SourceUpdate,
 };
 pub use family::AddressFamily;
 pub use host::{HostView, InterfaceAddress, KernelRoute, Link, RouteKind, RouteLeg};

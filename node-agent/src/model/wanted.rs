@@ -21,8 +21,6 @@ pub enum NextHopKey {
     Pod(PodName),
     /// One of several ways: a member of the group of another next hop.
     Via(Via),
-    // Resolution does not make any yet.
-    #[allow(dead_code)]
     /// The next hops of a route that is stated with several: the owner of a group.
     Group(NextHopSet),
 }

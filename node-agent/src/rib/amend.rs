@@ -107,7 +107,9 @@ fn first(node: &Node, family: AddressFamily) -> Option<Prefix> {
 /// Whether the prefix is used as this node's.
 fn is_held(prefix: Prefix, node: &Node, selection: &Selection) -> bool {
     let candidate = selection.routes.get(&prefix);
-    candidate.is_some_and(|candidate| candidate.role == Role::PodPrefix && candidate.node == node.name)
+    candidate.is_some_and(|candidate| {
+        candidate.role == Role::PodPrefix && candidate.node.as_ref() == Some(&node.name)
+    })
 }
 
 /// Whether nobody else claims the prefix, and no route is inside of it or around it. Then no address in it has to do
@@ -116,7 +118,8 @@ fn is_held(prefix: Prefix, node: &Node, selection: &Selection) -> bool {
 fn stands_alone(prefix: Prefix, selection: &Selection) -> bool {
     let routes = &selection.routes;
     let mut around = around(prefix).rev().skip(1);
-    !selection.losers.contains_key(&prefix)
+    // Losers inside of it may have lost because of it.
+    selection.losers.range(prefix.inside()).next().is_none()
         && routes.range(prefix.inside()).all(|(inside, _)| *inside == prefix)
         && !around.any(|around| routes.contains_key(&around))
 }

@@ -17,19 +17,22 @@ pub enum ConflictKind {
     DuplicateAddress,
     /// A pod prefix contains the address of a node.
     PodPrefixHasNodeAddress,
-    /// A pod prefix contains a network that the host is connected to.
+    /// A prefix contains a network that the host is connected to, or a route is around what the host needs.
     PrefixOverlapsHost,
+    /// A route to what is outside has to do with the cluster's own addresses.
+    RouteOverlapsCluster,
 }
 
 impl ConflictKind {
     /// Every kind.
     #[cfg(test)]
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::DuplicateNodeAddress,
         Self::DuplicatePodPrefix,
         Self::DuplicateAddress,
         Self::PodPrefixHasNodeAddress,
         Self::PrefixOverlapsHost,
+        Self::RouteOverlapsCluster,
     ];
 
     /// The one name it has everywhere.
@@ -41,6 +44,7 @@ impl ConflictKind {
             Self::DuplicateAddress => "duplicate-address",
             Self::PodPrefixHasNodeAddress => "pod-prefix-has-node-address",
             Self::PrefixOverlapsHost => "prefix-overlaps-host",
+            Self::RouteOverlapsCluster => "route-overlaps-cluster",
         }
     }
 
@@ -53,6 +57,7 @@ impl ConflictKind {
             Self::DuplicateAddress => ProblemKind::DuplicateAddress,
             Self::PodPrefixHasNodeAddress => ProblemKind::PodPrefixHasNodeAddress,
             Self::PrefixOverlapsHost => ProblemKind::PrefixOverlapsHost,
+            Self::RouteOverlapsCluster => ProblemKind::RouteOverlapsCluster,
         }
     }
 }
@@ -95,9 +100,10 @@ impl From<&Node> for Claimant {
 
 impl From<&Candidate> for Claimant {
     fn from(candidate: &Candidate) -> Self {
-        let name = match &candidate.pod {
-            Some(pod) => format!("pod {pod} on node {}", candidate.node),
-            None => format!("node {}", candidate.node),
+        let name = match (&candidate.node, &candidate.pod) {
+            (Some(node), Some(pod)) => format!("pod {pod} on node {node}"),
+            (Some(node), None) => format!("node {node}"),
+            (None, _) => format!("the route to {}", candidate.target),
         };
         Self { name, origin: Some(candidate.origin.clone()) }
     }

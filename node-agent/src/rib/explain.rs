@@ -152,8 +152,22 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         underlay: path.and_then(|path| path.underlay),
         origin: candidate.origin.clone(),
         refused,
-        losers: losers(selection, &prefix),
+        losers: unusable(resolved, prefix, candidate).chain(losers(selection, &prefix)).collect(),
     }
+}
+
+/// Next hops of a route that are not used, beside those that are.
+fn unusable<'r>(
+    resolved: &'r Resolved,
+    prefix: Prefix,
+    candidate: &'r Candidate,
+) -> impl Iterator<Item = LoserRow> + use<'r> {
+    let next_hops = resolved.unusable.get(&prefix).into_iter().flatten();
+    next_hops.map(|(next_hop, reason)| LoserRow {
+        candidate: format!("next hop {next_hop}"),
+        reason: reason.clone(),
+        origin: candidate.origin.clone(),
+    })
 }
 
 fn losers(selection: &Selection, prefix: &Prefix) -> Vec<LoserRow> {

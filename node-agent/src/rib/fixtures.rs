@@ -1,6 +1,6 @@
 //! Cluster states for tests.
 
-use crate::model::{Node, Object, Origin, Pod, SourceEvent, SourceId, SourceUpdate};
+use crate::model::{Node, Object, Origin, Pod, Route, SourceEvent, SourceId, SourceUpdate};
 
 /// Where the object with this name stands.
 pub(crate) fn origin(name: &str) -> Origin {
@@ -26,6 +26,15 @@ pub(crate) fn pod(name: &str, node: &str, address: &str) -> Pod {
         interface: format!("veth-{}", name.split_once('/').unwrap().1),
         mac: Some([2, 0, 0, 0, 1, 10]),
         origin: origin(name),
+    }
+}
+
+/// A route to what is outside of the cluster.
+pub(crate) fn outside(prefix: &str, next_hops: &[&str]) -> Route {
+    Route {
+        prefix: prefix.parse().unwrap(),
+        next_hops: next_hops.iter().map(|next_hop| next_hop.parse().unwrap()).collect(),
+        origin: origin(prefix),
     }
 }
 

@@ -42,8 +42,12 @@ pub enum ProblemKind {
     UplinkNotListed,
     /// The interface of a local pod is missing, down, or cannot be a pod's.
     PodInterfaceUnusable,
-    /// A pod prefix contains a network that the host is connected to.
+    /// A prefix contains a network that the host is connected to, or a route is around what the host needs.
     PrefixOverlapsHost,
+    /// A route to what is outside has to do with the cluster's own addresses.
+    RouteOverlapsCluster,
+    /// A next hop of a route to what is outside cannot be used.
+    NextHopUnusable,
     /// The host has no loopback interface to put its host address on.
     NoLoopback,
 }

@@ -1,6 +1,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::model::{Cluster, Node, NodeName, Object, ObjectKey, Pod, SourceEvent, SourceId, SourceUpdate};
+use crate::model::{
+    Cluster, Node, NodeName, Object, ObjectKey, Pod, Route, SourceEvent, SourceId, SourceUpdate,
+};
 
 /// Everything that the sources said, by source and object. The one owner of it: whoever wants to know
 /// asks the table, whoever learns something sends it an update.
@@ -33,6 +35,8 @@ pub struct SourceStatus {
     pub nodes: usize,
     /// Pods it states.
     pub pods: usize,
+    /// Routes it states.
+    pub routes: usize,
 }
 
 impl Table {
@@ -92,6 +96,7 @@ impl Table {
                 read: source.read,
                 nodes: count(|key| matches!(key, ObjectKey::Node(_))),
                 pods: count(|key| matches!(key, ObjectKey::Pod(_))),
+                routes: count(|key| matches!(key, ObjectKey::Route(_))),
             }
         };
         self.sources.iter().map(status).collect()
@@ -103,7 +108,7 @@ impl Table {
         self.objects()
             .find_map(|object| match object {
                 Object::Cluster(cluster) => Some(*cluster),
-                Object::Node(_) | Object::Pod(_) => None,
+                Object::Node(_) | Object::Pod(_) | Object::Route(_) => None,
             })
             .unwrap_or_default()
     }
@@ -113,7 +118,7 @@ impl Table {
     pub fn node(&self, source: &SourceId, name: &NodeName) -> Option<&Node> {
         match self.sources.get(source)?.objects.get(&ObjectKey::Node(name.clone()))? {
             Object::Node(node) => Some(node),
-            Object::Cluster(_) | Object::Pod(_) => None,
+            Object::Cluster(_) | Object::Pod(_) | Object::Route(_) => None,
         }
     }
 
@@ -121,7 +126,7 @@ impl Table {
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.objects().filter_map(|object| match object {
             Object::Node(node) => Some(node),
-            Object::Cluster(_) | Object::Pod(_) => None,
+            Object::Cluster(_) | Object::Pod(_) | Object::Route(_) => None,
         })
     }
 
@@ -129,7 +134,15 @@ impl Table {
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.objects().filter_map(|object| match object {
             Object::Pod(pod) => Some(pod),
-            Object::Cluster(_) | Object::Node(_) => None,
+            Object::Cluster(_) | Object::Node(_) | Object::Route(_) => None,
+        })
+    }
+
+    /// Every route of every source: of the preferred source first, of each by prefix.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.objects().filter_map(|object| match object {
+            Object::Route(route) => Some(route),
+            Object::Cluster(_) | Object::Node(_) | Object::Pod(_) => None,
         })
     }
 
@@ -186,6 +199,7 @@ mod tests {
             read: Some(Duration::from_millis(7)),
             nodes: 1,
             pods: 1,
+            routes: 0,
         };
         assert_eq!(table.statuses(), vec![failed.clone()]);
         table.apply(event(SourceEvent::Synced));

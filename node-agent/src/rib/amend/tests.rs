@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     model::{
-        HostView, InterfaceAddress, Link, NextHopKey, Object, Pod, RouteKind, SourceEvent, SourceId,
-        SourceUpdate,
+        HostView, InterfaceAddress, Link, NextHopKey, Object, Pod, Route, RouteKind, RouteLeg, SourceEvent,
+        SourceId, SourceUpdate,
     },
     rib::{
         ResolveSettings,
-        fixtures::{node, pod, upsert},
+        fixtures::{node, outside, pod, upsert},
         resolve, select,
     },
 };
@@ -43,11 +43,17 @@ fn host() -> HostView {
         metric: 0,
         legs: None,
     };
+    let legs = ["10.0.1.1", "10.0.1.2"].map(|gateway| RouteLeg {
+        link: 2,
+        gateway: Some(gateway.parse().unwrap()),
+        live: true,
+    });
     HostView {
         links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(7, "veth-web")],
         addresses: vec![held(1, "127.0.0.1/8"), held(2, "10.0.1.11/24"), held(3, "10.9.9.1/24")],
         routes: vec![
-            route("0.0.0.0/0", Some("10.0.1.1"), 2),
+            // By two routers, so that b1 has a group.
+            KernelRoute { legs: Some(legs.into()), ..route("0.0.0.0/0", Some("10.0.1.1"), 2) },
             route("10.0.1.0/24", None, 2),
             route("10.9.9.0/24", None, 3),
         ],
@@ -74,8 +80,13 @@ fn known(table: &Table) -> (Selection, Resolved) {
 
 impl Change {
     fn of(nodes: &[Node], pods: &[Pod], now: Node) -> Self {
+        Self::with_routes(nodes, pods, &[], now)
+    }
+
+    fn with_routes(nodes: &[Node], pods: &[Pod], routes: &[Route], now: Node) -> Self {
         let mut table = Table::new([SourceId::FILE]);
         let objects = nodes.iter().cloned().map(Object::Node).chain(pods.iter().cloned().map(Object::Pod));
+        let objects = objects.chain(routes.iter().cloned().map(Object::Route));
         objects.for_each(|object| {
             table.apply(upsert(object));
         });
@@ -178,7 +189,24 @@ fn a_new_route_leads_to_the_nodes_own_next_hop() {
     let [new] = amendment.added.as_slice() else { panic!("{amendment:?}") };
     assert!(matches!(&new.route.next_hop, NextHopKey::Node(path) if path.node.as_str() == "b1"));
     assert_eq!(new.kernel.gateway, Some("10.0.1.1".parse().unwrap()));
+    assert_eq!(new.kernel.legs.as_ref().map(|legs| legs.len()), Some(2), "it has a group");
     assert_eq!(change.amended(&amendment), change.from_scratch);
+}
+
+#[test]
+fn what_a_route_to_the_outside_has_to_do_with_is_left_to_others() {
+    let change = |prefix, prefixes: &[&str]| {
+        let routes = [outside(prefix, &["10.0.1.7"])];
+        Change::with_routes(&nodes(), &[], &routes, node("a2", "10.0.1.12", prefixes)).amendment()
+    };
+    let (first, kept) = ("10.244.2.0/24", "10.250.0.0/24");
+    assert!(change("192.0.2.0/24", &[first, kept, "10.252.0.0/24"]).is_some(), "it is elsewhere");
+    for prefix in ["10.252.0.0/24", "10.252.0.0/16", "10.252.0.128/25"] {
+        assert_eq!(change(prefix, &[first, kept, "10.252.0.0/24"]), None, "{prefix} is a route");
+    }
+    // The route is used once the pod prefix around it has gone.
+    assert_eq!(change("10.250.0.128/25", &[first]), None);
+    assert_eq!(change("10.250.0.0/24", &[first]), None);
 }
 
 /// Prefixes from so small a space that they often meet.
@@ -198,6 +226,13 @@ fn any_node(name: &'static str, address: &'static str) -> impl Strategy<Value = 
     (address, some_prefixes()).prop_map(move |(address, pod_prefixes)| Node {
         pod_prefixes: pod_prefixes.into(),
         ..node(name, address, &[])
+    })
+}
+
+fn any_routes() -> impl Strategy<Value = Vec<Route>> {
+    let next_hops = prop::sample::subsequence(vec!["10.0.1.7", "10.0.1.8", "10.0.2.11"], 1..=3);
+    (some_prefixes(), next_hops).prop_map(|(prefixes, next_hops)| {
+        prefixes.iter().map(|prefix| outside(&prefix.to_string(), &next_hops)).collect()
     })
 }
 
@@ -221,12 +256,12 @@ proptest! {
         a1 in any_node("a1", "10.0.1.11"),
         a2 in any_node("a2", "10.0.1.12"),
         b1 in any_node("b1", "10.0.2.11"),
-        pods in any_pods(),
+        (pods, routes) in (any_pods(), any_routes()),
         (keep, more) in (any::<[bool; 5]>(), some_prefixes()),
     ) {
         let kept = a2.pod_prefixes.iter().zip(keep).filter(|(_, keep)| *keep).map(|(prefix, _)| *prefix);
         let now = Node { pod_prefixes: kept.chain(more).collect::<Vec<_>>().into(), ..a2.clone() };
-        let change = Change::of(&[a1, a2, b1], &pods, now);
+        let change = Change::with_routes(&[a1, a2, b1], &pods, &routes, now);
         if let Some(amendment) = change.amendment() {
             prop_assert_eq!(change.amended(&amendment), change.from_scratch);
         }

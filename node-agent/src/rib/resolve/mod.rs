@@ -6,6 +6,7 @@
 
 mod kernel;
 mod nodes;
+mod outside;
 mod overlap;
 mod pod_mtu;
 mod pods;
@@ -24,6 +25,7 @@ use crate::model::{
     AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodMtu, PodName, Prefix, Wanted,
     WantedDatapath, WantedHost, WantedRoute,
 };
+use outside::Outside;
 pub(super) use overlap::around;
 use pod_mtu::ChosenMtu;
 use underlay::Underlay;
@@ -66,6 +68,8 @@ pub struct Resolved {
     pub paths: BTreeMap<NextHopKey, Path>,
     /// Selected prefixes that get no route, and why, for people.
     pub refused: BTreeMap<Prefix, String>,
+    /// Next hops of routes to what is outside that are not used, and why, for people.
+    pub unusable: BTreeMap<Prefix, Vec<(IpAddr, String)>>,
     /// The MTU of local pods.
     pub pod_mtu: ChosenMtu,
     /// Problems found here, in order of kind and text; the selection's own are not repeated.
@@ -101,6 +105,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
         next_hops: BTreeMap::new(),
         ways: BTreeMap::new(),
         groups: BTreeMap::new(),
+        outside: BTreeMap::new(),
         unreachable_pods: BTreeMap::new(),
         out: Resolved::default(),
     };
@@ -108,6 +113,7 @@ pub fn resolve(selection: &Selection, host: &HostView, settings: &ResolveSetting
     let uplinks = resolver.configured_uplinks();
     let pods = resolver.local_pods(&uplinks);
     resolver.remote_nodes();
+    resolver.outside_routes();
     resolver.fixed_next_hops();
     resolver.routes();
     let uplinks = resolver.uplinks(uplinks, &pods);
@@ -129,6 +135,8 @@ struct Resolver<'a> {
     ways: BTreeMap<(&'a NodeName, AddressFamily), Result<NextHopKey, String>>,
     /// The members of the next hops that have several ways.
     groups: BTreeMap<NextHopKey, Vec<NextHopKey>>,
+    /// What the next hops of routes to what is outside come to.
+    outside: BTreeMap<(AddressFamily, &'a BTreeSet<IpAddr>), Outside>,
     /// Why local pods cannot be delivered to.
     unreachable_pods: BTreeMap<PodName, String>,
     out: Resolved,
@@ -141,7 +149,7 @@ struct LocalPod {
     endpoint: Endpoint,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     fn problem(&mut self, kind: ProblemKind, text: String) {
         self.out.problems.push(Problem::new(kind, text));
     }
@@ -245,7 +253,7 @@ impl Resolver<'_> {
     fn next_hop_of(
         &self,
         prefix: &Prefix,
-        candidate: &Candidate,
+        candidate: &'a Candidate,
         overlaps: &BTreeMap<Prefix, String>,
     ) -> Result<NextHopKey, String> {
         let family = prefix.family();
@@ -266,6 +274,7 @@ impl Resolver<'_> {
                 Some(way) => way.clone(),
                 None => Err(format!("node {name} is not used")),
             },
+            Target::NextHops(next_hops) => self.way_outside(*prefix, next_hops),
         }
     }
 

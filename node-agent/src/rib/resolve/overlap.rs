@@ -36,7 +36,31 @@ impl Resolver<'_> {
                 self.out.problems.push(Problem::of(conflict, text));
             }
         }
+        self.around_what_the_host_needs(&mut refused);
         refused
+    }
+
+    /// Routes to what is outside around an address of the host's own, or around a gateway of its routes: they would take
+    /// from the host itself what it needs to reach anything.
+    fn around_what_the_host_needs(&mut self, refused: &mut BTreeMap<Prefix, String>) {
+        for (address, what) in self.underlay.needed() {
+            for prefix in around(Prefix::host(address)) {
+                let Some(candidate) = self.selection.routes.get(&prefix) else { continue };
+                if candidate.role != Role::Route || refused.contains_key(&prefix) {
+                    continue;
+                }
+                let reason = format!("it contains {address}, {what}");
+                let text = format!("{prefix}, {candidate}, is refused: {reason}");
+                refused.insert(prefix, reason);
+                let conflict = Conflict {
+                    kind: ConflictKind::PrefixOverlapsHost,
+                    about: prefix.to_string(),
+                    winner: Claimant { name: format!("{address}, {what}"), origin: None },
+                    loser: Claimant::from(&**candidate),
+                };
+                self.out.problems.push(Problem::of(conflict, text));
+            }
+        }
     }
 }
 

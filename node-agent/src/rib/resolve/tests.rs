@@ -18,6 +18,7 @@ use crate::{
 mod families;
 mod links;
 mod multipath;
+mod outside;
 mod path_mtu;
 mod paths;
 mod scale;

@@ -129,6 +129,18 @@ impl<'a> Underlay<'a> {
         })
     }
 
+    /// Addresses without which the host reaches nothing: its own and its routes' gateways, each with what it is.
+    pub(super) fn needed(&self) -> BTreeMap<IpAddr, &'static str> {
+        let on_loopback = |link: &u32| self.link(*link).is_some_and(|link| link.loopback);
+        let own = self.holders.iter().filter(|(_, links)| !links.iter().all(on_loopback));
+        let gateways = self.routes.values().flat_map(|route| {
+            let legs = route.legs.iter().flat_map(|legs| legs.iter().filter_map(|leg| leg.gateway));
+            route.gateway.into_iter().chain(legs)
+        });
+        let gateways = gateways.map(|gateway| (gateway, "the gateway of a route of the host"));
+        gateways.chain(own.map(|(address, _)| (*address, "an address of the host"))).collect()
+    }
+
     pub(super) fn link(&self, index: u32) -> Option<&'a Link> {
         self.by_index.get(&index).copied()
     }

@@ -56,8 +56,12 @@ impl Resolver<'_> {
 
     /// Links through which remote nodes are reached.
     fn links_to_nodes(&self) -> BTreeSet<u32> {
-        let remote =
-            self.next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_) | NextHopKey::Via(_)));
+        let to_node = |key: &NextHopKey| match key {
+            NextHopKey::Node(_) => true,
+            NextHopKey::Via(via) => via.node.is_some(),
+            _ => false,
+        };
+        let remote = self.next_hops.iter().filter(|(key, _)| to_node(key));
         remote.map(|(_, next_hop)| next_hop.interface).collect()
     }
 }

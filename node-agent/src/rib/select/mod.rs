@@ -10,21 +10,29 @@
 //!    node holds the longest pod prefix around it, then the first by name.
 //! 4. An address that longest match leads to the right node anyway gets no route of its own.
 //!
+//! 5. Routes to what is outside come last: one that contains a node's address, has the prefix of any of the above, or is
+//!    inside of a node's pod prefix, is not used.
+//!
 //! That a prefix is this node's own never decides: two nodes that each prefer themselves would disagree.
 
 mod addresses;
 mod nodes;
 mod prefixes;
+mod routes;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
-use node_ebpf_common::Route;
 use prefix_trie::joint::JointPrefixMap;
 use serde::Serialize;
 
 use super::{Claimant, Conflict, ConflictKind, Problem, ProblemKind, Table};
-use crate::model::{Cluster, Node, NodeName, Origin, Pod, PodName, Prefix};
+use crate::model::{Cluster, Node, NodeName, Origin, Pod, PodName, Prefix, Route};
 
 /// What a candidate says about a prefix, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -38,6 +46,8 @@ pub enum Role {
     PodAddress,
     /// It is the range of a node's pods.
     PodPrefix,
+    /// It is outside of the cluster, and a route to it is stated.
+    Route,
 }
 
 /// Where a prefix leads on this node.
@@ -51,6 +61,8 @@ pub enum Target {
     Node(NodeName),
     /// To a local pod.
     Pod(PodName),
+    /// To one of these neighbours or nodes; which of them can be used is for `resolve` to find.
+    NextHops(BTreeSet<IpAddr>),
 }
 
 impl fmt::Display for Target {
@@ -60,6 +72,10 @@ impl fmt::Display for Target {
             Self::Unassigned => f.write_str("unassigned"),
             Self::Node(name) => write!(f, "node {name}"),
             Self::Pod(name) => write!(f, "pod {name}"),
+            Self::NextHops(next_hops) => {
+                let texts: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(", "))
+            }
         }
     }
 }
@@ -69,8 +85,8 @@ impl fmt::Display for Target {
 pub struct Candidate {
     /// What the prefix is.
     pub role: Role,
-    /// The node it leads to.
-    pub node: NodeName,
+    /// The node that has it; none if it is outside of the cluster.
+    pub node: Option<NodeName>,
     /// The pod, if it is a pod's address.
     pub pod: Option<PodName>,
     /// Where it leads.
@@ -85,17 +101,23 @@ impl Candidate {
             _ if node.name != *own => Target::Node(node.name.clone()),
             (Role::PodAddress, Some(pod)) => Target::Pod(pod.name.clone()),
             (Role::PodPrefix, _) => Target::Unassigned,
-            (Role::NodeAddress | Role::HostAddress | Role::PodAddress, _) => Target::Host,
+            (Role::NodeAddress | Role::HostAddress | Role::PodAddress | Role::Route, _) => Target::Host,
         };
         let origin = pod.map_or(&node.origin, |pod| &pod.origin).clone();
-        Self { role, node: node.name.clone(), pod: pod.map(|pod| pod.name.clone()), target, origin }
+        Self { role, node: Some(node.name.clone()), pod: pod.map(|pod| pod.name.clone()), target, origin }
+    }
+
+    /// A route to what is outside of the cluster.
+    fn outside(route: &Route) -> Self {
+        let target = Target::NextHops(route.next_hops.clone());
+        Self { role: Role::Route, node: None, pod: None, target, origin: route.origin.clone() }
     }
 
     /// Bits of `node_ebpf_common::Route` that the route carries.
     #[must_use]
     pub fn flags(&self) -> u32 {
         match (self.role, &self.target) {
-            (Role::NodeAddress, Target::Node(_)) => Route::NODE_ADDRESS,
+            (Role::NodeAddress, Target::Node(_)) => node_ebpf_common::Route::NODE_ADDRESS,
             _ => 0,
         }
     }
@@ -103,13 +125,15 @@ impl Candidate {
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, origin, .. } = self;
+        let Self { origin, .. } = self;
+        let node = self.node.as_ref().map_or("", NodeName::as_str);
         match (self.role, &self.pod) {
             (Role::NodeAddress, _) => write!(f, "the address of node {node}")?,
             (Role::HostAddress, _) => write!(f, "the host address of node {node}")?,
             (Role::PodAddress, Some(pod)) => write!(f, "the address of pod {pod} on node {node}")?,
             (Role::PodAddress, None) => write!(f, "the address of a pod on node {node}")?,
             (Role::PodPrefix, _) => write!(f, "a pod prefix of node {node}")?,
+            (Role::Route, _) => write!(f, "a route to {}", self.target)?,
         }
         write!(f, " ({origin})")
     }
@@ -162,13 +186,13 @@ type HeldPrefixes<'a> = JointPrefixMap<IpNet, &'a Node>;
 /// Selects what is used of the table on the node with this name.
 #[must_use]
 pub fn select(table: &Table, own: &NodeName) -> Selection {
-    select_from(table.cluster(), table.nodes(), table.pods(), own)
+    select_from(table.cluster(), table.nodes(), (table.pods(), table.routes()), own)
 }
 
 fn select_from<'a>(
     cluster: Cluster,
     nodes: impl Iterator<Item = &'a Node>,
-    pods: impl Iterator<Item = &'a Pod>,
+    (pods, outside): (impl Iterator<Item = &'a Pod>, impl Iterator<Item = &'a Route>),
     own: &NodeName,
 ) -> Selection {
     let mut notes = Notes::new(own);
@@ -203,6 +227,7 @@ fn select_from<'a>(
             routes.insert(Prefix::host(address), candidate);
         }
     }
+    routes::outside(outside, (&nodes, &held), &mut routes, &mut notes);
     let own_node = nodes.get(own).map(|node| OwnNode { node: (*node).clone(), host_addresses });
     let others = nodes.into_iter().filter(|(name, _)| *name != own);
     notes.problems.sort();

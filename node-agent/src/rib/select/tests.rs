@@ -6,16 +6,19 @@ use crate::{
 
 mod conflicts;
 mod order;
+mod routes;
 mod sources;
 
 /// Selects on the node `own`.
 pub(super) fn selected(nodes: &[Node], pods: &[Pod], own: &str) -> Selection {
-    select_from(Cluster::default(), nodes.iter(), pods.iter(), &own.parse().unwrap())
+    select_from(Cluster::default(), nodes.iter(), (pods.iter(), [].iter()), &own.parse().unwrap())
 }
 
 /// The routes as text: `10.0.1.12/32 node a2 !` where `!` marks a node's address.
 fn routes(selection: &Selection) -> Vec<String> {
-    let mark = |candidate: &Candidate| if candidate.flags() == Route::NODE_ADDRESS { " !" } else { "" };
+    let mark = |candidate: &Candidate| {
+        if candidate.flags() == node_ebpf_common::Route::NODE_ADDRESS { " !" } else { "" }
+    };
     let text = |(prefix, candidate): (&Prefix, &Arc<Candidate>)| {
         format!("{prefix} {}{}", candidate.target, mark(candidate))
     };
@@ -89,7 +92,7 @@ fn the_same_prefix_on_two_nodes_goes_to_the_first_by_name_on_every_node() {
         let prefix: Prefix = "10.244.1.0/24".parse().unwrap();
         assert_eq!(selection.routes[&prefix].target.to_string(), leads_to);
         assert_eq!(selection.losers[&prefix].len(), 1);
-        assert_eq!(selection.losers[&prefix][0].candidate.node.as_str(), "b1");
+        assert_eq!(selection.losers[&prefix][0].candidate.node.as_ref().unwrap().as_str(), "b1");
         assert_one_problem(
             &selection,
             ProblemKind::DuplicatePodPrefix,
@@ -169,7 +172,7 @@ fn the_same_pod_address_twice_goes_home_first_then_by_name() {
 /// The node that a packet to this address goes to, by longest match.
 pub(super) fn leads_to(selection: &Selection, address: IpAddr) -> Option<&NodeName> {
     let matches = selection.routes.iter().filter(|(prefix, _)| prefix.contains(address));
-    matches.max_by_key(|(prefix, _)| prefix.len()).map(|(_, candidate)| &candidate.node)
+    matches.max_by_key(|(prefix, _)| prefix.len()).and_then(|(_, candidate)| candidate.node.as_ref())
 }
 
 #[test]

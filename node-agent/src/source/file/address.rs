@@ -42,7 +42,7 @@ pub(super) fn check_prefix(text: &str) -> Result<Prefix, StateDefect> {
     }
 }
 
-fn check_address(text: &str, example: &'static str) -> Result<IpAddr, StateDefect> {
+pub(super) fn check_address(text: &str, example: &'static str) -> Result<IpAddr, StateDefect> {
     let address = text.parse().map_err(|_| StateDefect::NotAnAddress { value: text.to_owned(), example })?;
     match reserved(&Prefix::host(address)) {
         None => Ok(address),

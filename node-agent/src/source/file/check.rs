@@ -1,4 +1,6 @@
-use super::{ClusterState, StateDefect, node::check_nodes, pod::check_pods, raw::RawState};
+use super::{
+    ClusterState, StateDefect, node::check_nodes, pod::check_pods, raw::RawState, route::check_routes,
+};
 use crate::{
     model::{Cluster, EncapsulationMode, NonAdjacent},
     yaml::{Findings, Located, choose},
@@ -17,7 +19,8 @@ pub(super) fn check(raw: RawState, findings: &mut Findings<StateDefect>) -> Clus
     let cluster = check_cluster(raw.encapsulation, raw.non_adjacent, findings);
     let nodes = check_nodes(raw.nodes, findings);
     let pods = check_pods(raw.pods.unwrap_or_default(), &nodes, findings);
-    ClusterState { cluster, nodes: nodes.into_nodes(), pods }
+    let routes = check_routes(raw.routes.unwrap_or_default(), &nodes, findings);
+    ClusterState { cluster, nodes: nodes.into_nodes(), pods, routes }
 }
 
 fn check_cluster(

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{InterfaceNameError, NameError, NodeName, PodName, Prefix, PrefixError},
+    model::{InterfaceNameError, NameError, NodeName, PodName, Prefix, PrefixError, Route},
     yaml::Structure,
 };
 
@@ -147,6 +147,64 @@ pub enum StateDefect {
         pod: String,
         /// Line of that pod.
         line: u64,
+    },
+    /// Two routes of the same prefix.
+    #[error("{prefix} stands in line {line} already; allowed: each prefix once, with all its next hops")]
+    DuplicateRoute {
+        /// The prefix.
+        prefix: Prefix,
+        /// Line of the first one.
+        line: u64,
+    },
+    /// A route to everything.
+    #[error(
+        "{prefix} is everything; allowed: a prefix of unicast addresses, as the default route is the host's own"
+    )]
+    DefaultRoute {
+        /// The prefix.
+        prefix: Prefix,
+    },
+    /// A route around a node's address.
+    #[error("{prefix} contains {address}, the address of node {node}; allowed: a prefix without nodes")]
+    RouteHasNodeAddress {
+        /// The prefix.
+        prefix: Prefix,
+        /// The address.
+        address: IpAddr,
+        /// The node that has it.
+        node: String,
+    },
+    /// A route without or with too many next hops.
+    #[error("{count} next hops; allowed: 1 to {}", Route::MAX_NEXT_HOPS)]
+    NextHopCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// The same next hop twice.
+    #[error("{address} stands twice; allowed: each next hop once")]
+    DuplicateNextHop {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A next hop of the other address family.
+    #[error(
+        "{address} is no address of the family of {prefix}; allowed: next hops of the family of the prefix"
+    )]
+    NextHopFamily {
+        /// The address.
+        address: IpAddr,
+        /// The route's prefix.
+        prefix: Prefix,
+    },
+    /// A next hop that the route itself leads to.
+    #[error(
+        "{address} is in {prefix}, so that it would be reached by itself; allowed: an address outside of it"
+    )]
+    NextHopInPrefix {
+        /// The address.
+        address: IpAddr,
+        /// The route's prefix.
+        prefix: Prefix,
     },
     /// Not a usable MAC address.
     #[error("{value:?} is not a unicast MAC address; allowed: six bytes such as 02:00:00:00:01:0a")]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::ClusterState;
-use crate::model::{Node, Object, ObjectKey, Pod, SourceEvent};
+use crate::model::{Node, Object, ObjectKey, Pod, Route, SourceEvent};
 
 /// What has changed from one state to the next, and nothing else: an object that only stands in another
 /// line has not changed. What is new comes before what is gone, so that nothing is without a route while
@@ -16,6 +16,10 @@ pub fn diff(old: &ClusterState, new: &ClusterState) -> Vec<SourceEvent> {
     events.extend(nodes.map(|node| upsert(Object::Node(node.clone()))));
     let pods = changed(&old.pods, &new.pods, same_pod);
     events.extend(pods.map(|pod| upsert(Object::Pod(pod.clone()))));
+    let routes = changed(&old.routes, &new.routes, same_route);
+    events.extend(routes.map(|route| upsert(Object::Route(route.clone()))));
+    let routes = old.routes.keys().filter(|prefix| !new.routes.contains_key(prefix));
+    events.extend(routes.map(|prefix| SourceEvent::Withdraw(ObjectKey::Route(*prefix))));
     let pods = old.pods.keys().filter(|name| !new.pods.contains_key(name));
     events.extend(pods.map(|name| SourceEvent::Withdraw(ObjectKey::Pod(name.clone()))));
     let nodes = old.nodes.keys().filter(|name| !new.nodes.contains_key(name));
@@ -28,7 +32,8 @@ pub fn diff(old: &ClusterState, new: &ClusterState) -> Vec<SourceEvent> {
 pub fn everything(state: &ClusterState) -> Vec<SourceEvent> {
     let nodes = state.nodes.values().map(|node| upsert(Object::Node(node.clone())));
     let pods = state.pods.values().map(|pod| upsert(Object::Pod(pod.clone())));
-    std::iter::once(upsert(Object::Cluster(state.cluster))).chain(nodes).chain(pods).collect()
+    let routes = state.routes.values().map(|route| upsert(Object::Route(route.clone())));
+    std::iter::once(upsert(Object::Cluster(state.cluster))).chain(nodes).chain(pods).chain(routes).collect()
 }
 
 fn upsert(object: Object) -> SourceEvent {
@@ -57,4 +62,10 @@ pub(super) fn same_pod(one: &Pod, two: &Pod) -> bool {
     let Pod { name, node, addresses, interface, mac, origin: _ } = one;
     (name, node, addresses, interface, mac)
         == (&two.name, &two.node, &two.addresses, &two.interface, &two.mac)
+}
+
+/// Whether two routes are the same but for where they stand.
+pub(super) fn same_route(one: &Route, two: &Route) -> bool {
+    let Route { prefix, next_hops, origin: _ } = one;
+    (prefix, next_hops) == (&two.prefix, &two.next_hops)
 }

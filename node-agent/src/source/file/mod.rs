@@ -1,4 +1,4 @@
-//! The cluster-state file: one YAML document with the cluster's settings, nodes and pods, read again
+//! The cluster-state file: one YAML document with the cluster's settings, nodes, pods and routes, read again
 //! whenever it changes. Replace it by renaming a complete file over it, as `kubectl` and ConfigMaps do.
 //!
 //! `raw` is what may be written, `check` what it means, `diff` what has changed, `reader` what to say
@@ -12,6 +12,7 @@ mod node;
 mod pod;
 mod raw;
 mod reader;
+mod route;
 mod watch;
 
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use diff::{diff, everything};
 pub use watch::FileSource;
 
 use crate::{
-    model::{Cluster, Node, NodeName, Pod, PodName},
+    model::{Cluster, Node, NodeName, Pod, PodName, Prefix, Route},
     yaml::{self, Findings},
 };
 
@@ -37,6 +38,8 @@ pub struct ClusterState {
     pub nodes: BTreeMap<NodeName, Node>,
     /// The pods.
     pub pods: BTreeMap<PodName, Pod>,
+    /// The routes to what is outside of the cluster.
+    pub routes: BTreeMap<Prefix, Route>,
 }
 
 /// Everything that is not allowed in a cluster state; one line for each finding.

@@ -32,6 +32,12 @@ impl Nodes {
         self.by_address.get(&address)
     }
 
+    /// A node's address in the prefix, and the node.
+    pub(super) fn with_address_in(&self, prefix: Prefix) -> Option<(IpAddr, &NodeName)> {
+        let inside = self.by_address.iter().filter(|(address, _)| prefix.contains(**address));
+        inside.min().map(|(address, node)| (*address, node))
+    }
+
     /// Names of the nodes, for people: the first few.
     pub(super) fn names(&self) -> String {
         const SHOWN: usize = 8;

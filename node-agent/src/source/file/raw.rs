@@ -13,6 +13,7 @@ pub(super) struct RawState {
     pub(super) non_adjacent: Option<Located<String>>,
     pub(super) nodes: Option<Located<Vec<Located<RawNode>>>>,
     pub(super) pods: Option<Vec<Located<RawPod>>>,
+    pub(super) routes: Option<Vec<Located<RawRoute>>>,
 }
 
 /// A node as it may be written.
@@ -33,4 +34,12 @@ pub(super) struct RawPod {
     pub(super) addresses: Option<RawList>,
     pub(super) interface: Option<Located<String>>,
     pub(super) mac: Option<Located<String>>,
+}
+
+/// A route as it may be written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawRoute {
+    pub(super) prefix: Option<Located<String>>,
+    pub(super) next_hops: Option<RawList>,
 }

@@ -1,3 +1,4 @@
 mod bad;
+mod bad_routes;
 mod changes;
 mod good;

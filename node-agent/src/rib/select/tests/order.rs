@@ -3,6 +3,7 @@
 use proptest::{prelude::*, sample::subsequence};
 
 use super::*;
+use crate::rib::fixtures::origin;
 
 /// Addresses from so small a space that everything conflicts with everything.
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -38,6 +39,7 @@ fn any_node(name: &'static str) -> BoxedStrategy<Node> {
 }
 
 const NODES: [&str; 4] = ["a1", "a2", "b1", "b2"];
+const ROUTES: usize = 3;
 const PODS: [&str; 5] = ["default/p0", "default/p1", "default/p2", "default/p3", "default/p4"];
 
 fn nodes() -> impl Strategy<Value = Vec<Node>> {
@@ -52,6 +54,16 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
     PODS.map(any_pod).to_vec()
 }
 
+fn outside_routes() -> impl Strategy<Value = Vec<Route>> {
+    let next_hop = (1_u8..4).prop_map(|last| IpAddr::from([192, 168, 0, last]));
+    let route = (prefix(), prop::collection::btree_set(next_hop, 1..3))
+        .prop_map(|(prefix, next_hops)| Route { prefix, next_hops, origin: origin(&prefix.to_string()) });
+    prop::collection::vec(route, ROUTES).prop_map(|routes| {
+        let by_prefix = routes.into_iter().map(|route| (route.prefix, route));
+        by_prefix.collect::<BTreeMap<Prefix, Route>>().into_values().collect()
+    })
+}
+
 /// Before the file, after it, and of the same preference as it.
 const SOURCES: [SourceId; 4] =
     [SourceId::FILE, SourceId::new("kubernetes", 50), SourceId::new("etcd", 150), SourceId::new("zoo", 100)];
@@ -59,11 +71,15 @@ const SOURCES: [SourceId; 4] =
 /// What each source states: some of the objects, each of them in its own way.
 fn stated() -> impl Strategy<Value = Vec<(SourceId, Object)>> {
     let of = |source: SourceId| {
-        let objects = (nodes(), pods()).prop_map(|(nodes, pods)| {
-            nodes.into_iter().map(Object::Node).chain(pods.into_iter().map(Object::Pod)).collect::<Vec<_>>()
+        let objects = (nodes(), pods(), outside_routes()).prop_map(|(nodes, pods, routes)| {
+            let pods = pods.into_iter().map(Object::Pod).chain(routes.into_iter().map(Object::Route));
+            nodes.into_iter().map(Object::Node).chain(pods).collect::<Vec<_>>()
         });
-        let all = NODES.len() + PODS.len();
-        objects.prop_flat_map(move |objects| subsequence(objects, 0..=all)).prop_map(move |objects| {
+        let some_of = |objects: Vec<Object>| {
+            let all = objects.len();
+            subsequence(objects, 0..=all)
+        };
+        objects.prop_flat_map(some_of).prop_map(move |objects| {
             let by = |object| (source.clone(), by(&source, object));
             objects.into_iter().map(by).collect::<Vec<_>>()
         })
@@ -76,6 +92,7 @@ fn by(source: &SourceId, object: Object) -> Object {
     match object {
         Object::Node(node) => Object::Node(Node { origin: of(node.origin.clone()), ..node }),
         Object::Pod(pod) => Object::Pod(Pod { origin: of(pod.origin.clone()), ..pod }),
+        Object::Route(route) => Object::Route(Route { origin: of(route.origin.clone()), ..route }),
         Object::Cluster(cluster) => Object::Cluster(cluster),
     }
 }
@@ -146,6 +163,33 @@ proptest! {
         }
     }
 
+    /// Whatever routes are stated, packets to everything of the cluster go where they went without them.
+    #[test]
+    fn routes_to_what_is_outside_take_nothing_from_the_cluster(
+        nodes in nodes(),
+        pods in pods(),
+        routes in outside_routes(),
+    ) {
+        let own = "a1".parse().unwrap();
+        let with = select_from(Cluster::default(), nodes.iter(), (pods.iter(), routes.iter()), &own);
+        let without = selected(&nodes, &pods, "a1");
+        let of_nodes = nodes.iter().flat_map(|node| &node.addresses);
+        for address in of_nodes.chain(pods.iter().flat_map(|pod| &pod.addresses)) {
+            if let Some(node) = leads_to(&without, *address) {
+                prop_assert_eq!(leads_to(&with, *address), Some(node), "{}", address);
+            }
+        }
+        let used = |selection: &Selection, outside: bool| {
+            let routes = selection.routes.iter();
+            let used = routes.filter(|(_, candidate)| (candidate.role == Role::Route) == outside);
+            used.map(|(prefix, candidate)| (*prefix, Arc::clone(candidate))).collect::<BTreeMap<_, _>>()
+        };
+        prop_assert_eq!(used(&with, false), without.routes);
+        let losers = with.losers.values().flatten();
+        let lost = losers.filter(|loser| loser.candidate.role == Role::Route).count();
+        prop_assert_eq!(used(&with, true).len() + lost, routes.len(), "each is used, or a loser");
+    }
+
     /// No conflict is settled in silence, and nothing that is used has lost.
     #[test]
     fn every_loser_to_another_node_is_named_by_a_problem(nodes in nodes(), pods in pods()) {
@@ -155,7 +199,7 @@ proptest! {
                 let winner = selection.routes.get(prefix);
                 prop_assert!(winner.is_none_or(|winner| **winner != loser.candidate), "{prefix}: {loser:?}");
                 if winner.is_some_and(|winner| winner.node != loser.candidate.node) {
-                    let name = format!("node {}", loser.candidate.node);
+                    let name = format!("node {}", loser.candidate.node.as_ref().unwrap());
                     let told = selection.problems.iter().any(|problem| problem.text.contains(&name));
                     prop_assert!(told, "{prefix}: {loser:?}");
                 }

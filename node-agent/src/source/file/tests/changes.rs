@@ -3,7 +3,7 @@ use std::path::Path;
 use proptest::{collection::btree_map, option, prelude::*, sample::select};
 
 use super::super::{
-    diff::{same_node, same_pod},
+    diff::{same_node, same_pod, same_route},
     reader::Reader,
     *,
 };
@@ -17,9 +17,13 @@ fn apply(state: &mut ClusterState, events: Vec<SourceEvent>) {
                 Object::Cluster(cluster) => state.cluster = cluster,
                 Object::Node(node) => drop(state.nodes.insert(node.name.clone(), node)),
                 Object::Pod(pod) => drop(state.pods.insert(pod.name.clone(), pod)),
+                Object::Route(route) => drop(state.routes.insert(route.prefix, route)),
             },
             SourceEvent::Withdraw(ObjectKey::Node(name)) => assert!(state.nodes.remove(&name).is_some()),
             SourceEvent::Withdraw(ObjectKey::Pod(name)) => assert!(state.pods.remove(&name).is_some()),
+            SourceEvent::Withdraw(ObjectKey::Route(prefix)) => {
+                assert!(state.routes.remove(&prefix).is_some())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -32,6 +36,8 @@ fn same(one: &ClusterState, two: &ClusterState) -> bool {
         && one.nodes.values().zip(two.nodes.values()).all(|(a, b)| same_node(a, b))
         && one.pods.keys().eq(two.pods.keys())
         && one.pods.values().zip(two.pods.values()).all(|(a, b)| same_pod(a, b))
+        && one.routes.keys().eq(two.routes.keys())
+        && one.routes.values().zip(two.routes.values()).all(|(a, b)| same_route(a, b))
 }
 
 fn origins() -> impl Strategy<Value = Origin> {
@@ -64,11 +70,20 @@ fn pods() -> impl Strategy<Value = Pod> {
     )
 }
 
+fn routes() -> impl Strategy<Value = Route> {
+    (1_u8..4, origins()).prop_map(|(next_hop, origin)| Route {
+        prefix: "192.0.2.0/24".parse().unwrap(),
+        next_hops: [[10, 0, 0, next_hop].into()].into(),
+        origin,
+    })
+}
+
 /// Small ranges, so that two states often share objects and often differ in just a field.
 fn states() -> impl Strategy<Value = ClusterState> {
     let encapsulation = select(vec![EncapsulationMode::Always, EncapsulationMode::CrossSubnet]);
-    (encapsulation, btree_map(0_u8..4, nodes(), 0..4), btree_map(0_u8..4, pods(), 0..4)).prop_map(
-        |(encapsulation, nodes, pods)| {
+    let (nodes, pods) = (btree_map(0_u8..4, nodes(), 0..4), btree_map(0_u8..4, pods(), 0..4));
+    (encapsulation, nodes, pods, btree_map(0_u8..4, routes(), 0..4)).prop_map(
+        |(encapsulation, nodes, pods, routes)| {
             let cluster = Cluster { encapsulation, ..Cluster::default() };
             let mut state = ClusterState { cluster, ..ClusterState::default() };
             for (key, node) in nodes {
@@ -78,6 +93,10 @@ fn states() -> impl Strategy<Value = ClusterState> {
             for (key, pod) in pods {
                 let name: PodName = format!("d/p{key}").parse().unwrap();
                 state.pods.insert(name.clone(), Pod { name, ..pod });
+            }
+            for (key, route) in routes {
+                let prefix: Prefix = format!("192.0.{key}.0/24").parse().unwrap();
+                state.routes.insert(prefix, Route { prefix, ..route });
             }
             state
         },
@@ -115,9 +134,14 @@ proptest! {
                         prop_assert!(old.pods.get(&pod.name).is_none_or(|old| !same_pod(old, &pod)));
                         prop_assert_eq!(&new.pods[&pod.name], &pod);
                     }
+                    Object::Route(route) => {
+                        prop_assert!(old.routes.get(&route.prefix).is_none_or(|old| !same_route(old, &route)));
+                        prop_assert_eq!(&new.routes[&route.prefix], &route);
+                    }
                 },
                 SourceEvent::Withdraw(ObjectKey::Node(name)) => prop_assert!(!new.nodes.contains_key(&name)),
                 SourceEvent::Withdraw(ObjectKey::Pod(name)) => prop_assert!(!new.pods.contains_key(&name)),
+                SourceEvent::Withdraw(ObjectKey::Route(prefix)) => prop_assert!(!new.routes.contains_key(&prefix)),
                 other => prop_assert!(false, "{:?}", other),
             }
         }

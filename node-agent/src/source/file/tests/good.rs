@@ -97,3 +97,21 @@ fn a_large_cluster_is_read() {
     }
     assert_eq!(parse(&text, "c").unwrap().pods.len(), 26_000);
 }
+
+#[test]
+fn routes_are_read() {
+    let text = "nodes:\n- {name: a1, addresses: [10.0.1.11]}\nroutes:\n- {prefix: 192.0.2.0/24, next-hops: [10.0.1.6, \
+                10.0.1.5]}\n- prefix: '2001:db8:1::/48'\n  next-hops: ['fd00::5']\n";
+    let state = parse(text, "cluster.yaml").unwrap();
+    let route = |prefix: &str| state.routes[&prefix.parse().unwrap()].clone();
+    let next_hops = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(
+        route("192.0.2.0/24"),
+        Route {
+            prefix: "192.0.2.0/24".parse().unwrap(),
+            next_hops: next_hops(&["10.0.1.5", "10.0.1.6"]),
+            origin: at(4),
+        }
+    );
+    assert_eq!(route("2001:db8:1::/48").next_hops, next_hops(&["fd00::5"]));
+}
