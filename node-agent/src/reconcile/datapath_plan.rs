@@ -334,4 +334,4 @@ impl Iterator for FreeIndices {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,6 +3,7 @@
 mod backlog;
 mod failed;
 mod hold_back;
+mod host_changes;
 mod notes;
 mod points;
 mod read_back;
@@ -211,6 +212,7 @@ impl<D: Datapath> Reconciler<D> {
                 debug!("{first} waits for what it relies on");
                 // So does what relies on this one.
                 failed.push(first, false);
+                outcome.tried.wait(first.object());
                 continue;
             }
             fault::point(points::before(first));
@@ -243,32 +245,6 @@ impl<D: Datapath> Reconciler<D> {
         if refused {
             // What is there after a failure shows when it is read back.
             self.observed = None;
-        }
-    }
-
-    /// Makes changes to the kernel's own tables, in their order.
-    async fn make_host(&self, changes: &[HostChange], outcome: &mut Outcome) {
-        let (backlog, now) = (&self.report.pending, Instant::now());
-        let (changes, later): (Vec<_>, Vec<_>) =
-            changes.iter().cloned().partition(|change| backlog.is_due(&change.object(), now));
-        later.iter().for_each(|change| outcome.tried.postpone(change.object()));
-        if changes.is_empty() {
-            return;
-        }
-        match self.host.apply_all(&changes).await {
-            Ok(results) => {
-                for (change, result) in changes.iter().zip(results) {
-                    debug!("{change}");
-                    match result {
-                        Ok(()) => outcome.work.host_changes += 1,
-                        Err(error) => outcome.failed(change.object(), change.to_string(), error.to_string()),
-                    }
-                }
-            }
-            Err(error) => {
-                let what = "change the host's network".to_owned();
-                outcome.failed(what.clone(), what, error.to_string());
-            }
         }
     }
 

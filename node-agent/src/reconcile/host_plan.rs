@@ -119,9 +119,11 @@ fn settings(wanted: &WantedHost, observed: &HostView) -> Vec<Setting> {
 /// the stack gets of that. Only where it is strict, and at uplinks only: the check for all interfaces is somebody else's.
 fn loose_reverse_paths(wanted: &WantedHost, observed: &HostView) -> impl Iterator<Item = Setting> {
     const STRICT: u8 = 1;
-    let uplinks = wanted.uplinks.iter().filter(|_| wanted.uplinks.len() > 1);
-    let links = uplinks.filter_map(|name| observed.link_by_name(name));
-    let strict = links.filter(|link| link.reverse_path.max(observed.reverse_path_all) == STRICT);
+    let present = wanted.uplinks.iter().filter_map(|name| observed.link_by_name(name));
+    let several: Vec<_> =
+        Some(present.collect()).filter(|links: &Vec<_>| links.len() > 1).unwrap_or_default();
+    let strict =
+        several.into_iter().filter(|link| link.reverse_path.max(observed.reverse_path_all) == STRICT);
     strict.map(|link| Setting::LooseReversePath(link.name.clone()))
 }
 

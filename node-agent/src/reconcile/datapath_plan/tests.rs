@@ -3,7 +3,7 @@ use node_ebpf_common::{Address, MAX_NEXT_HOP_GROUPS, NextHopKind};
 use super::*;
 use crate::model::{AddressFamily, NodePath, WantedRoute};
 
-mod properties;
+pub(in crate::reconcile) mod properties;
 
 const ALL: PlanOptions = PlanOptions { allow_delete: true, search_from: 1 };
 

@@ -48,6 +48,8 @@ pub(super) struct Tried {
     failed: Vec<Failure>,
     /// Objects whose change is still wanted, but not due.
     postponed: BTreeSet<String>,
+    /// Objects whose change is still wanted, and waits for another one that failed or is not due.
+    waiting: BTreeSet<String>,
 }
 
 impl Tried {
@@ -59,6 +61,11 @@ impl Tried {
     /// A change that is left for later.
     pub(super) fn postpone(&mut self, object: String) {
         self.postponed.insert(object);
+    }
+
+    /// A change that waits for another one.
+    pub(super) fn wait(&mut self, object: String) {
+        self.waiting.insert(object);
     }
 
     /// Whether nothing failed.
@@ -100,7 +107,7 @@ impl Backlog {
         self.pending.values_mut().for_each(|pending| pending.next = pending.next.min(now));
     }
 
-    /// Takes in what a pass has tried: what neither failed nor was postponed is done, or not wanted any more.
+    /// Takes in what a pass has tried: what neither failed, nor was postponed, nor waits is done, or not wanted any more.
     pub(super) fn conclude(&mut self, tried: Tried, now: Instant) {
         let mut before = std::mem::take(&mut self.pending);
         for Failure { object, change, error, full } in tried.failed {
@@ -114,6 +121,15 @@ impl Backlog {
         }
         let kept = tried.postponed.into_iter().filter_map(|object| before.remove_entry(&object));
         self.pending.extend(kept);
+        // With what it waits for, not before: left at a time that is past, it would call for passes without a pause.
+        let sooner = self.pending.values().map(|pending| pending.next).filter(|next| *next > now).min();
+        let sooner = sooner.unwrap_or(now + RETRY_FIRST);
+        for object in tried.waiting {
+            if let Some(pending) = before.remove(&object) {
+                let next = pending.next.max(sooner);
+                self.pending.insert(object, Pending { next, ..pending });
+            }
+        }
     }
 }
 
@@ -170,6 +186,25 @@ mod tests {
             Some(10),
             "and forgets nothing"
         );
+    }
+
+    #[test]
+    fn what_waits_for_another_change_keeps_its_place_and_calls_for_no_pass_of_its_own() {
+        let (mut backlog, start) = (Backlog::default(), Instant::now());
+        (0..3).for_each(|_| backlog.conclude(failed(&["route"]), start));
+        let due = start + RETRY_LONGEST;
+        for others in [&["next hop"][..], &[]] {
+            let mut tried = failed(others);
+            tried.wait("route".to_owned());
+            tried.wait("never tried".to_owned());
+            backlog.conclude(tried, due);
+            let of_route = backlog.iter().find(|(object, _)| *object == "route").map(|(_, pending)| pending);
+            assert_eq!(
+                of_route.map(|pending| (pending.attempts, pending.next)),
+                Some((3, due + RETRY_FIRST))
+            );
+            assert_eq!(backlog.iter().count(), others.len() + 1, "what was never tried has not failed");
+        }
     }
 
     proptest! {

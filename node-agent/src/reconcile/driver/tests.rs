@@ -2,6 +2,8 @@
 
 use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind};
 
+mod properties;
+
 use super::*;
 use crate::{
     datapath::memory::MemoryDatapath,
@@ -170,6 +172,27 @@ fn invariant_4_a_change_that_is_not_due_stays_pending_and_what_relies_on_it_wait
     pass(&mut reconciler, &wanted, ALL);
     assert_eq!(prefixes(&reconciler).len(), 3);
     assert!(reconciler.report().pending.is_empty());
+}
+
+/// Invariant 4: what failed before and now waits for something else that failed keeps its place.
+#[test]
+fn invariant_4_a_change_that_is_due_but_waits_stays_pending() {
+    let (mut reconciler, mut wanted) = (reconciler(), wanted());
+    pass(&mut reconciler, &wanted, ALL);
+    let route = wanted.datapath.routes[&"10.244.2.0/24".parse().unwrap()].clone();
+    wanted.datapath.routes.insert("10.244.9.0/24".parse().unwrap(), route.clone());
+    reconciler.datapath.refuse = vec!["route 10.244.9.0/24".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    reconciler.try_all_again();
+    wanted.datapath.next_hops.get_mut(&route.next_hop).unwrap().mtu = 1_400;
+    reconciler.datapath.refuse = vec!["next hop 1".to_owned()];
+    pass(&mut reconciler, &wanted, ALL);
+    let pending = |object: &str| {
+        let mut all = reconciler.report().pending.iter();
+        all.find(|(found, _)| found.contains(object)).map(|(_, pending)| pending.attempts)
+    };
+    assert_eq!((pending("next-hop object"), pending("10.244.9.0/24")), (Some(1), Some(1)));
+    assert!(reconciler.report().pending.next() > Some(Instant::now()), "no pass without a pause");
 }
 
 /// What somebody has changed is found between two passes, too, and nothing is read as a change that is none.

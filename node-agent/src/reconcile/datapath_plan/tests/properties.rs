@@ -70,7 +70,7 @@ fn via_key(node: NodePath, interface: u32) -> NextHopKey {
 
 /// A wanted state that keeps what `resolve` promises: routes name next hops that are there, and a pod's
 /// interface has an endpoint.
-fn some_wanted() -> impl Strategy<Value = WantedDatapath> {
+pub(in crate::reconcile) fn some_wanted() -> impl Strategy<Value = WantedDatapath> {
     let routes = prop::collection::vec(prop::option::of((any::<Index>(), 0_u32..2)), PREFIXES.len());
     let links = prop::collection::btree_map(1_u32..5, (0_u32..3, any::<bool>()), 0..4);
     (some_next_hops(), routes, links, 0_u8..3).prop_map(|(next_hops, routes, links, node)| {
@@ -113,7 +113,7 @@ fn some_observed() -> impl Strategy<Value = ObservedDatapath> {
 }
 
 /// The identity of what a prefix leads to; none if the prefix is absent.
-fn leads_to(observed: &ObservedDatapath, prefix: &Prefix) -> Option<u64> {
+pub(in crate::reconcile) fn leads_to(observed: &ObservedDatapath, prefix: &Prefix) -> Option<u64> {
     let route = observed.routes.get(prefix)?;
     let owner = observed.next_hops.get(&route.next_hop).expect("a route names an object that is there");
     if owner.group != 0 {
@@ -148,7 +148,7 @@ fn assert_groups(observed: &ObservedDatapath, wanted: &WantedDatapath) {
 }
 
 /// Asserts that the datapath holds exactly what is wanted.
-fn assert_holds(observed: &ObservedDatapath, wanted: &WantedDatapath) {
+pub(in crate::reconcile) fn assert_holds(observed: &ObservedDatapath, wanted: &WantedDatapath) {
     assert_eq!(observed.settings, wanted.settings);
     assert_eq!(observed.endpoints, wanted.endpoints);
     let attached: BTreeMap<_, _> =
