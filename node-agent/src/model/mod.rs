@@ -31,7 +31,6 @@ pub use path_mtu::TooBigReport;
 pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};
 pub use source_id::SourceId;
-#[allow(unused_imports)]
 pub use wanted::{
     Attachment, NextHopKey, NextHopSet, NodePath, OwnAddress, Via, Wanted, WantedDatapath, WantedHost,
     WantedRoute,

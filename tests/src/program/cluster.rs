@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use node_ebpf_common::{Address, Endpoint, NextHop, NextHopKind, Route, Settings, SourceCheck};
+use node_ebpf_common::{
+    Address, Endpoint, GROUP_BUCKETS, NextHop, NextHopGroup, NextHopKind, Route, Settings, SourceCheck,
+};
 
 /// This node.
 pub const NODE: [u8; 4] = [10, 0, 1, 11];
@@ -33,6 +35,10 @@ pub const POD_OVER_V6: [u8; 4] = [10, 244, 6, 10];
 pub const DIRECT_POD_OVER_V6: [u8; 4] = [10, 244, 7, 10];
 /// An address outside of the cluster.
 pub const OUTSIDE: [u8; 4] = [192, 0, 2, 7];
+/// A pod to which several ways lead: by tunnels to `WAYS` and to `NODE_OVER_V6`, and by `DIRECT_NODE`.
+pub const POD_SEVERAL_WAYS: [u8; 4] = [10, 244, 8, 10];
+/// Tunnels' ends on the ways to it.
+pub const WAYS: [[u8; 4]; 2] = [[10, 0, 2, 21], [10, 0, 2, 22]];
 /// A pod whose next hop does not exist.
 pub const BROKEN: [u8; 4] = [10, 244, 9, 1];
 
@@ -63,6 +69,11 @@ pub const IPIP_NODE_V6: Ipv6Addr = v6([0xfd00, 0, 0, 2, 0, 0, 0, 0x11]);
 pub const IPIP_POD_V6: Ipv6Addr = v6([0xfd00, 0x244, 3, 0, 0, 0, 0, 0x10]);
 /// A pod on a node that has only the IPv4 address `NODE_OVER_V4`.
 pub const POD_OVER_V4: Ipv6Addr = v6([0xfd00, 0x244, 5, 0, 0, 0, 0, 0x10]);
+/// A pod to which several ways lead: by tunnels to `WAYS_V6` and to `NODE_OVER_V4`, and by `DIRECT_NODE_V6`.
+pub const POD_SEVERAL_WAYS_V6: Ipv6Addr = v6([0xfd00, 0x244, 8, 0, 0, 0, 0, 0x10]);
+/// Tunnels' ends on the ways to it.
+pub const WAYS_V6: [Ipv6Addr; 2] =
+    [v6([0xfd00, 0, 0, 2, 0, 0, 0, 0x21]), v6([0xfd00, 0, 0, 2, 0, 0, 0, 0x22])];
 /// An address outside of the cluster.
 pub const OUTSIDE_V6: Ipv6Addr = v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]);
 /// A pod's link-local address.
@@ -91,6 +102,10 @@ pub const IPIP_NEXT_HOP: u32 = 6;
 pub const DIRECT_NEXT_HOP_V6: u32 = 7;
 const UPLINK: u32 = 3;
 const BROKEN_NEXT_HOP: u32 = 99;
+/// Index of the group of `POD_SEVERAL_WAYS`.
+pub const GROUP: u32 = 1;
+/// Index of the group of `POD_SEVERAL_WAYS_V6`.
+pub const GROUP_V6: u32 = 2;
 
 /// What the maps hold.
 pub struct Cluster {
@@ -100,6 +115,8 @@ pub struct Cluster {
     pub endpoint: Endpoint,
     /// Next hops by index.
     pub next_hops: Vec<(u32, NextHop)>,
+    /// Next-hop groups by index.
+    pub groups: Vec<(u32, NextHopGroup)>,
     /// Routes.
     pub routes: Vec<(IpNet, Route)>,
 }
@@ -130,6 +147,7 @@ impl Cluster {
                 reserved: 0,
             },
             next_hops: next_hops(),
+            groups: groups(),
             routes: routes(),
         }
     }
@@ -138,6 +156,11 @@ impl Cluster {
     pub fn route(&self, address: IpAddr) -> Option<Route> {
         let matching = self.routes.iter().filter(|(prefix, _)| prefix.contains(&address));
         matching.max_by_key(|(prefix, _)| prefix.prefix_len()).map(|(_, route)| *route)
+    }
+
+    /// The next-hop group with this index.
+    pub fn group(&self, index: u32) -> Option<NextHopGroup> {
+        self.groups.iter().find(|(known, _)| *known == index).map(|(_, group)| *group)
     }
 
     /// The next hop with this index, if it is in use.
@@ -174,6 +197,25 @@ fn next_hops() -> Vec<(u32, NextHop)> {
         (9, node(ipip, GATEWAY.into(), NODE_OVER_V4.into(), 1_480)),
         (10, node(ipip, GATEWAY_V6.into(), NODE_OVER_V6.into(), 1_460)),
         (11, node(direct, DIRECT_NODE_OVER_V6.into(), DIRECT_NODE_OVER_V6.into(), 1_500)),
+        (12, NextHop { group: GROUP, ..node(ipip, GATEWAY.into(), WAYS[0].into(), 1_480) }),
+        (13, node(ipip, GATEWAY.into(), WAYS[0].into(), 1_480)),
+        (14, node(ipip, GATEWAY.into(), WAYS[1].into(), 1_400)),
+        (15, NextHop { group: GROUP_V6, ..node(ipip, GATEWAY_V6.into(), WAYS_V6[0].into(), 1_460) }),
+        (16, node(ipip, GATEWAY_V6.into(), WAYS_V6[0].into(), 1_460)),
+        (17, node(ipip, GATEWAY_V6.into(), WAYS_V6[1].into(), 1_400)),
+    ]
+}
+
+/// Each with one member that is not there: then the owner itself is the way.
+fn groups() -> Vec<(u32, NextHopGroup)> {
+    let group = |members: [u32; 5]| {
+        let mut buckets = [0; GROUP_BUCKETS];
+        buckets.iter_mut().zip(members.iter().cycle()).for_each(|(bucket, member)| *bucket = *member);
+        NextHopGroup { identity: 1, buckets }
+    };
+    vec![
+        (GROUP, group([13, 14, DIRECT_NEXT_HOP, 10, BROKEN_NEXT_HOP])),
+        (GROUP_V6, group([16, 17, DIRECT_NEXT_HOP_V6, 9, BROKEN_NEXT_HOP])),
     ]
 }
 
@@ -197,6 +239,8 @@ fn routes() -> Vec<(IpNet, Route)> {
         host(IPIP_NODE.into(), 6, node),
         pods(POD_OVER_V6.into(), 10),
         pods(DIRECT_POD_OVER_V6.into(), 11),
+        pods(POD_SEVERAL_WAYS.into(), 12),
+        host(WAYS[0].into(), 12, node),
         pods(BROKEN.into(), BROKEN_NEXT_HOP),
         host(NODE_V6.into(), 1, 0),
         host(HOST_V6.into(), 1, 0),
@@ -211,5 +255,7 @@ fn routes() -> Vec<(IpNet, Route)> {
         host(NODE_OVER_V4.into(), 9, node),
         host(NODE_OVER_V6.into(), 10, node),
         host(DIRECT_NODE_OVER_V6.into(), 11, node),
+        pods(POD_SEVERAL_WAYS_V6.into(), 15),
+        host(WAYS_V6[0].into(), 15, node),
     ]
 }

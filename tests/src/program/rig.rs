@@ -9,8 +9,8 @@ use aya::{
 };
 use ipnet::IpNet;
 use node_ebpf_common::{
-    Address, Counter, Endpoint, Flow, Hook, NextHop, Outcome, Route, Settings, SourceCheck, TRACE_ON,
-    XDP_DECAP, counter_index, map_name,
+    Address, Counter, Endpoint, Flow, Hook, NextHop, NextHopGroup, Outcome, Route, Settings, SourceCheck,
+    TRACE_ON, XDP_DECAP, counter_index, map_name,
 };
 
 pub use super::cluster::*;
@@ -114,6 +114,9 @@ impl Rig {
         for (index, next_hop) in &cluster.next_hops {
             self.set_next_hop(*index, *next_hop);
         }
+        for (index, group) in &cluster.groups {
+            self.set_group(*index, *group);
+        }
         for (prefix, route) in &cluster.routes {
             self.set_route(*prefix, *route);
         }
@@ -131,6 +134,14 @@ impl Rig {
             .expect("array")
             .set(index, next_hop, 0)
             .expect("next hop");
+    }
+
+    /// Writes a next-hop group.
+    pub fn set_group(&mut self, index: u32, group: NextHopGroup) {
+        Array::<_, NextHopGroup>::try_from(self.map(map_name::NEXT_HOP_GROUPS))
+            .expect("array")
+            .set(index, group, 0)
+            .expect("next-hop group");
     }
 
     /// Writes a route.

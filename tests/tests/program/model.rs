@@ -9,6 +9,7 @@ use node_ebpf_common::{
 
 use crate::{
     cluster::{Cluster, LOOPBACK, to_map},
+    model_group::{choose, ways},
     model_packet::{Ip, less_one_hop, mark_congestion, outer, read},
     rig::{Context, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
 };
@@ -125,7 +126,7 @@ impl Model {
         if self.is_own(ip.source) {
             return Err(Outcome::DropSpoofedUplinkSource);
         }
-        self.next_hop(ip.destination, Outcome::Pass)?;
+        self.next_hop(&ip, Outcome::Pass)?;
         Err(Outcome::Pass)
     }
 
@@ -151,10 +152,10 @@ impl Model {
         )
     }
 
-    /// The next hop for a destination, and its kind.
-    fn next_hop(&self, destination: IpAddr, unknown: Outcome) -> Result<(NextHop, NextHopKind), Outcome> {
-        let (_, next_hop) = self.find(destination).ok_or(unknown)?;
-        let next_hop = next_hop.ok_or(Outcome::DropNoNextHop)?;
+    /// The next hop for a packet, and its kind.
+    fn next_hop(&self, ip: &Ip, unknown: Outcome) -> Result<(NextHop, NextHopKind), Outcome> {
+        let (_, next_hop) = self.find(ip.destination).ok_or(unknown)?;
+        let next_hop = choose(&self.cluster, ip, next_hop.ok_or(Outcome::DropNoNextHop)?);
         match NextHopKind::from_u32(next_hop.kind).expect("a known kind") {
             NextHopKind::Unassigned => Err(Outcome::DropUnassigned),
             kind => Ok((next_hop, kind)),
@@ -174,7 +175,7 @@ impl Model {
         if matches!(ip.protocol, 4 | 41) {
             return Err(Outcome::DropPodTunnel);
         }
-        let (via, kind) = self.next_hop(ip.destination, Outcome::StackNotRouted)?;
+        let (via, kind) = self.next_hop(ip, Outcome::StackNotRouted)?;
         if kind == NextHopKind::Host {
             return Err(Outcome::StackHost);
         }
@@ -203,7 +204,7 @@ impl Model {
         if self.is_own(ip.source) {
             return Err(Outcome::DropSpoofedUplinkSource);
         }
-        let (via, kind) = self.next_hop(ip.destination, Outcome::StackNotRouted)?;
+        let (via, kind) = self.next_hop(ip, Outcome::StackNotRouted)?;
         match kind {
             NextHopKind::Host => return Err(Outcome::StackHost),
             NextHopKind::LocalPod => {}
@@ -223,8 +224,9 @@ impl Model {
     fn accept(&self, ip: &Ip, inner: &Ip) -> Result<(NextHop, NextHopKind, bool), Outcome> {
         let owner = self.find(inner.source).and_then(|found| found.1);
         let remote = [NextHopKind::Direct as u32, NextHopKind::Ipip as u32];
+        let leads = |way: &NextHop| remote.contains(&way.kind) && way.tunnel_destination == to_map(ip.source);
         let owned = owner.is_some_and(|owner| {
-            remote.contains(&owner.kind) && owner.tunnel_destination == to_map(ip.source)
+            remote.contains(&owner.kind) && ways(&self.cluster, owner).iter().any(leads)
         });
         if !owned {
             let known = self.find(ip.source).is_some_and(|(route, _)| route.flags == Route::NODE_ADDRESS);
@@ -241,7 +243,7 @@ impl Model {
         if congested && inner.traffic_class & 3 == 0 {
             return Err(Outcome::DropCongestionMark);
         }
-        let (via, kind) = self.next_hop(inner.destination, Outcome::DropTunnelNotLocal)?;
+        let (via, kind) = self.next_hop(inner, Outcome::DropTunnelNotLocal)?;
         if !matches!(kind, NextHopKind::LocalPod | NextHopKind::Host) {
             return Err(Outcome::DropTunnelNotLocal);
         }
@@ -276,7 +278,13 @@ impl Model {
         }
         let leave =
             Ok(Act { outcome: Outcome::StackRouted, verdict: TC_ACT_UNSPEC, data: frame.to_vec(), mark: 0 });
-        let Some((route, Some(via))) = self.find(ip.destination) else { return leave };
+        let Some((route, Some(owner))) = self.find(ip.destination) else { return leave };
+        let (via, several) = (choose(&self.cluster, ip, owner), owner.group != 0);
+        if several && via.kind == NextHopKind::Direct as u32 && route.flags != Route::NODE_ADDRESS {
+            // The stack may have chosen another way.
+            let (outcome, data) = (Outcome::StackRouted, frame.to_vec());
+            return Ok(Act { outcome, verdict: TC_ACT_REDIRECT, data, mark: MARK_FORWARDED });
+        }
         if via.kind != NextHopKind::Ipip as u32 {
             return leave;
         }
@@ -289,7 +297,7 @@ impl Model {
             return Err(Outcome::DropTooBig);
         }
         let data = encapsulate(frame, ip, &via, context)?;
-        if via.tunnel_destination.is_v4() == ip.source.is_ipv4() {
+        if !several && via.tunnel_destination.is_v4() == ip.source.is_ipv4() {
             return Ok(Act { outcome: Outcome::Ipip, verdict: TC_ACT_UNSPEC, data, mark: 0 });
         }
         Ok(Act { outcome: Outcome::Ipip, verdict: TC_ACT_REDIRECT, data, mark: MARK_FORWARDED })

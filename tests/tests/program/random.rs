@@ -27,6 +27,8 @@ fn addresses(v6: bool) -> Vec<IpAddr> {
             LINK_LOCAL,
             NODE_OVER_V6,
             DIRECT_NODE_OVER_V6,
+            POD_SEVERAL_WAYS_V6,
+            WAYS_V6[0],
         ];
         return all.map(IpAddr::V6).to_vec();
     }
@@ -47,6 +49,8 @@ fn addresses(v6: bool) -> Vec<IpAddr> {
         OUTSIDE,
         BROKEN,
         NODE_OVER_V4,
+        POD_SEVERAL_WAYS,
+        WAYS[0],
     ];
     all.map(IpAddr::from).to_vec()
 }
@@ -203,18 +207,20 @@ fn own_pod(v6: bool) -> IpAddr {
 
 fn remote(rng: &mut Rng, v6: bool) -> IpAddr {
     if v6 {
-        (*rng.choice([IPIP_POD_V6, DIRECT_POD_V6, POD_OVER_V4].iter()).expect("one")).into()
+        let all = [IPIP_POD_V6, DIRECT_POD_V6, POD_OVER_V4, POD_SEVERAL_WAYS_V6];
+        (*rng.choice(all.iter()).expect("one")).into()
     } else {
-        (*rng.choice([IPIP_POD, DIRECT_POD, POD_OVER_V6].iter()).expect("one")).into()
+        let all = [IPIP_POD, DIRECT_POD, POD_OVER_V6, POD_SEVERAL_WAYS];
+        (*rng.choice(all.iter()).expect("one")).into()
     }
 }
 
 /// Ends of a tunnel to this node from one that has pods.
 fn tunnel_ends(rng: &mut Rng, v6: bool) -> (IpAddr, IpAddr) {
     if v6 {
-        let from = [IPIP_NODE_V6, DIRECT_NODE_V6, NODE_OVER_V6, DIRECT_NODE_OVER_V6];
+        let from = [IPIP_NODE_V6, DIRECT_NODE_V6, NODE_OVER_V6, DIRECT_NODE_OVER_V6, WAYS_V6[0], WAYS_V6[1]];
         return ((*rng.choice(from.iter()).expect("one")).into(), NODE_V6.into());
     }
-    let from = [IPIP_NODE, DIRECT_NODE, NODE_OVER_V4];
+    let from = [IPIP_NODE, DIRECT_NODE, NODE_OVER_V4, WAYS[0], WAYS[1]];
     ((*rng.choice(from.iter()).expect("one")).into(), NODE.into())
 }
