@@ -5,8 +5,12 @@
 //! - `PODROUTE_CRASH_AT=N`: the process ends at the N-th point that it passes, counted from 1.
 //! - `PODROUTE_CRASH_FROM=FILE`: points count from when there is such a file, so that a crash comes in the middle of a life.
 //! - `PODROUTE_CRASH_LOG=FILE`: every point passed is written there, a line each, behind a line with all names.
+//! - `PODROUTE_PANIC_IN=TASK`: this task of the agent panics.
+//! - `PODROUTE_PANIC_FROM=FILE`: but not before there is such a file.
 //! - `PODROUTE_TEST_MAX_ROUTES=N`: the maps of routes have room for so many only.
 //! - `PODROUTE_TEST_LAYOUT=N`: the agent takes itself for a build with this version of the layout.
+
+use std::convert::Infallible;
 
 /// Declares the points with their names.
 macro_rules! points {
@@ -98,6 +102,24 @@ pub fn point(point: Point) {
 #[inline(always)]
 pub fn point(_: Point) {}
 
+/// Panics if a test wants this task to, when it wants it. Never ends.
+#[cfg(feature = "fault-injection")]
+pub async fn in_task(name: String) -> Infallible {
+    if injection::variable::<String>("PODROUTE_PANIC_IN").is_some_and(|task| task == name) {
+        while injection::is_missing("PODROUTE_PANIC_FROM") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("a test wants it");
+    }
+    std::future::pending().await
+}
+
+/// Never ends: this build is for users.
+#[cfg(not(feature = "fault-injection"))]
+pub fn in_task(_: String) -> std::future::Pending<Infallible> {
+    std::future::pending()
+}
+
 /// The version of the layout that this agent goes by.
 #[cfg(feature = "fault-injection")]
 #[must_use]
@@ -154,8 +176,13 @@ mod injection {
         env::var(name).ok()?.parse().ok()
     }
 
+    /// Whether the variable names a file that is not there.
+    pub(super) fn is_missing(variable: &str) -> bool {
+        env::var_os(variable).is_some_and(|file| !Path::new(&file).exists())
+    }
+
     pub(super) fn pass(point: Point) {
-        if env::var_os("PODROUTE_CRASH_FROM").is_some_and(|file| !Path::new(&file).exists()) {
+        if is_missing("PODROUTE_CRASH_FROM") {
             return;
         }
         let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;

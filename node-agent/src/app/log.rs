@@ -4,6 +4,7 @@ use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
+use super::panic;
 use crate::config::{LogFilterError, LogFormat, log_filter};
 
 /// Target of the BPF programs' messages. What they send is decided where they are loaded, so the agent's
@@ -19,7 +20,7 @@ fn filter(text: &str) -> Result<EnvFilter, LogFilterError> {
     log_filter(&format!("{LOADER},{text},{PROGRAMS}"))
 }
 
-/// Starts the log.
+/// Starts the log; panics are written into it, too.
 ///
 /// # Errors
 /// The filter is none, or a log has been started already.
@@ -31,6 +32,7 @@ pub fn start(text: &str, format: LogFormat) -> anyhow::Result<LogHandle> {
         LogFormat::Text => registry.with(layer).try_init()?,
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
     }
+    panic::into_log();
     Ok(LogHandle(handle))
 }
 

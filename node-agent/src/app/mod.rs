@@ -21,12 +21,15 @@ mod explain_rib;
 mod log;
 mod memory;
 mod network;
+mod panic;
 mod passes;
 mod path_mtu;
 mod problems;
 mod service;
 mod shortcut;
+mod tasks;
 mod trace;
+mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +45,7 @@ use passes::{Passes, Preparation};
 use problems::Known;
 use service::Service;
 use shortcut::News;
+use tasks::Tasks;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -49,15 +53,16 @@ use tokio::{
 };
 use trace::Tracing;
 use tracing::{info, warn};
+use watches::{Told, Watched};
 
 use crate::{
     api,
     config::{Config, XdpMode},
     datapath::BpfDatapath,
     events::{EventKind, Events},
-    host::{Changes, Host, HostWatch},
-    masquerade::{MasqueradeTable, TableWatch},
-    model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate, TooBigReport},
+    host::Host,
+    masquerade::MasqueradeTable,
+    model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, Resolved, Selection, Table, address_of},
     source,
@@ -72,6 +77,9 @@ const SOURCE_SETTLE: Duration = Duration::from_millis(50);
 struct App {
     config: Config,
     log: LogHandle,
+    tasks: Tasks,
+    /// The watches that are broken, each with what to tell of it.
+    broken_watches: BTreeMap<Watched, String>,
     tracing: Tracing,
     host: Host,
     table: Table,
@@ -117,13 +125,15 @@ struct App {
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// It cannot start: the socket is taken, the kernel refuses the datapath, or netlink does not work.
+/// It cannot start: the socket is taken, the kernel refuses the datapath, or netlink does not work. Or one of its tasks has
+/// ended.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let log = log::start(&config.log, config.log_format)?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
-    let watch = HostWatch::subscribe()?;
+    let mut tasks = Tasks::default();
+    let changes = watches::start(&mut tasks, config.masquerade)?;
     let sources = source::enabled(&config);
     let starts = format!(
         "agent of node {} starts: version {}, state {}, pins in {}, programs attached by {}",
@@ -134,38 +144,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         datapath.method().label()
     );
     let (update_sender, updates) = mpsc::channel(1024);
-    let (network, network_changed) = mpsc::channel(1);
-    let (hooks, hooks_changed) = mpsc::channel(1);
-    let (table, table_changed) = mpsc::channel(1);
     let (call_sender, calls) = mpsc::channel(16);
     let (trace_sender, traces) = mpsc::channel(1);
     let places = sources.iter().map(|source| (source.id(), source.place())).collect();
-    sources.into_iter().for_each(|source| drop(source.spawn(update_sender.clone())));
-    drop(update_sender);
-    tokio::spawn(async move {
-        if let Err(error) = watch.run(Changes { network, hooks }).await {
-            warn!("changes of the host's network are found by the audit only: {error}");
-        }
-    });
-    if config.masquerade {
-        match TableWatch::subscribe() {
-            Ok(watch) => drop(tokio::spawn(watch.run(table))),
-            Err(error) => warn!("changes of the nftables table are found by the audit only: {error}"),
-        }
+    for source in sources {
+        tasks.adopt(format!("source-{}", source.id()), source.spawn(update_sender.clone()));
     }
-    tokio::spawn(server.run(call_sender, trace_sender));
-    let reports = path_mtu::spawn();
-    let changes = Told { network: network_changed, hooks: hooks_changed, table: table_changed };
-    let mut app = App::new(config, log, places, datapath, Tracing::new(traces));
+    drop(update_sender);
+    tasks.adopt("api", tokio::spawn(server.run(call_sender, trace_sender)));
+    let mut app = App::new(config, log, places, datapath, Tracing::new(traces), tasks);
     app.events.record(EventKind::AgentStarted, starts);
-    app.run(updates, changes, reports, calls).await
-}
-
-/// What the kernel tells of changes by others, and by the agent itself.
-struct Told {
-    network: mpsc::Receiver<()>,
-    hooks: mpsc::Receiver<()>,
-    table: mpsc::Receiver<()>,
+    app.run(updates, changes, calls).await
 }
 
 impl App {
@@ -175,12 +164,14 @@ impl App {
         places: BTreeMap<SourceId, String>,
         datapath: BpfDatapath,
         tracing: Tracing,
+        tasks: Tasks,
     ) -> Self {
         let mut events = Events::default();
         let (brake, memory) = Memory::recall(&config, &mut events);
         let (host, now) = (Host::new(), Instant::now());
         Self {
             log,
+            tasks,
             tracing,
             table: Table::new(places.keys().cloned()),
             places,
@@ -198,6 +189,7 @@ impl App {
             memory,
             known: Known::default(),
             uplinks: Uplinks::default(),
+            broken_watches: BTreeMap::new(),
             settled: false,
             started: now,
             due: now + config.audit_interval,
@@ -218,7 +210,6 @@ impl App {
         mut self,
         mut updates: mpsc::Receiver<SourceUpdate>,
         mut changes: Told,
-        mut reports: mpsc::Receiver<TooBigReport>,
         mut calls: mpsc::Receiver<api::Call>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -236,7 +227,12 @@ impl App {
                     self.stale.table = true;
                     self.due = self.due.min(Instant::now() + HOST_SETTLE);
                 }
-                Some(report) = reports.recv() => self.learn_path_mtu(&report),
+                Some(report) = changes.path_mtu.recv() => self.learn_path_mtu(&report),
+                Some(news) = changes.watches.recv() => self.follow_watch(news),
+                ended = self.tasks.ended() => {
+                    service::failing(&ended.to_string());
+                    return Err(ended.into());
+                }
                 Some((request, reply)) = calls.recv() => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.answer(request).await);

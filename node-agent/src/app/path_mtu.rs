@@ -3,34 +3,18 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use node_ebpf_common::NextHopKind;
-use tokio::{sync::mpsc, time::Instant};
-use tracing::{debug, warn};
+use tokio::time::Instant;
+use tracing::debug;
 
 use super::App;
 use crate::{
     api::PathMtuRow,
-    host::PathMtuWatch,
     model::TooBigReport,
     rib::{LearnedMtu, address_of},
 };
 
 /// Reports that wait for the loop; routers repeat what gets lost.
-const WAITING: usize = 64;
-
-/// Starts to listen. An agent that is not allowed to does without.
-pub(super) fn spawn() -> mpsc::Receiver<TooBigReport> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(async move {
-        let heard = match PathMtuWatch::subscribe() {
-            Ok(watch) => watch.run(sender).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = heard {
-            warn!("every link between the nodes must take what the uplinks do: {error}");
-        }
-    });
-    receiver
-}
+pub(super) const WAITING: usize = 64;
 
 impl App {
     pub(super) fn learn_path_mtu(&mut self, report: &TooBigReport) {

@@ -93,7 +93,8 @@ impl App {
 
     fn other_problems(&self) -> impl Iterator<Item = String> {
         let conflicts = self.reconciler.report().conflicts.iter().cloned();
-        conflicts.chain(self.reconciler.datapath.problems()).chain(self.brake_problems())
+        let datapath = self.reconciler.datapath.problems();
+        conflicts.chain(datapath).chain(self.brake_problems()).chain(self.watch_problems())
     }
 
     /// Tells of each problem once when it comes and once when it goes.

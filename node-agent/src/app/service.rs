@@ -29,6 +29,11 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Tells why the agent is about to end.
+pub(super) fn failing(why: &str) {
+    tell(&[NotifyState::Status(why)]);
+}
+
 impl App {
     /// Tells after a pass how it is, and once that the agent is ready: what the sources said is in place.
     pub(super) fn tell_service(&mut self) {

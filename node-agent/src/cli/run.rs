@@ -1,5 +1,8 @@
 use std::path::PathBuf;
 
+use tracing::{Level, enabled, error};
+
+use super::exit::Exit;
 use crate::{app, config::Config};
 
 /// Arguments of `node-agent run`.
@@ -10,7 +13,14 @@ pub(super) struct Args {
     pub(super) config: PathBuf,
 }
 
-/// Runs the agent until it is told to stop.
+/// Runs the agent until it is told to stop. Why it could not go on is in its log, in the form that the log has.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    app::run(Config::load(&args.config)?).await
+    let ended = app::run(Config::load(&args.config)?).await;
+    ended.map_err(|error| {
+        if !enabled!(Level::ERROR) {
+            return error;
+        }
+        error!("{error:#}");
+        Exit::Logged.into()
+    })
 }

@@ -135,7 +135,7 @@ impl HostWatch {
 }
 
 /// Where changes are told: channels of capacity 1.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Changes {
     /// Of [`HostChanged::Network`].
     pub network: mpsc::Sender<()>,

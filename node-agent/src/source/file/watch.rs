@@ -2,6 +2,7 @@ use std::{
     ffi::OsStr,
     fs,
     os::unix::fs::MetadataExt as _,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -83,9 +84,14 @@ pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timi
             }
             (reader, events)
         });
-        let Ok((back, events)) = step.await else {
-            tracing::error!(path = %path.display(), "reading the cluster state panicked: it is not followed any more");
-            return;
+        let (back, events) = match step.await {
+            Ok(step) => step,
+            // This task has panicked, then: the agent ends with it.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // Only a runtime that ends cancels it.
+                Err(_) => return,
+            },
         };
         reader = back;
         for event in events {
