@@ -71,10 +71,23 @@ impl TcpFlow {
     /// # Errors
     /// If the connection cannot be made.
     pub fn start(from: &dyn Endpoint, to: &dyn Endpoint, address: IpAddr) -> Result<Self> {
-        let what = format!("TCP {} to {} ({address})", from.name(), to.name());
+        Self::start_through(from, to, address, address)
+    }
+
+    /// Connects an endpoint to another by an address that netfilter translates to one of the other's, and starts to send.
+    ///
+    /// # Errors
+    /// If the connection cannot be made.
+    pub fn start_through(
+        from: &dyn Endpoint,
+        to: &dyn Endpoint,
+        address: IpAddr,
+        service: IpAddr,
+    ) -> Result<Self> {
+        let what = format!("TCP {} to {} ({service})", from.name(), to.name());
         let at = SocketAddr::new(address, 0);
         let listener = to.netns().run(|| TcpListener::bind(at))?.with_context(|| what.clone())?;
-        let at = listener.local_addr()?;
+        let at = SocketAddr::new(service, listener.local_addr()?.port());
         // The kernel completes the handshake.
         let client = from.netns().run(|| TcpStream::connect_timeout(&at, TIMEOUT))?;
         let client = client.with_context(|| what.clone())?;

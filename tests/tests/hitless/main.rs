@@ -5,5 +5,6 @@ mod control;
 mod crash_points;
 mod crashes_in_life;
 mod events;
+mod services;
 mod table;
 mod traffic;

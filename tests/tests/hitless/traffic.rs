@@ -9,6 +9,8 @@ use tests::{
     probe::{TcpFlow, TcpReport, UdpFlow, UdpReport},
 };
 
+use crate::services::{Quiet, services};
+
 /// TCP must not have to wait for its retransmission timer (200 ms at least) twice in a row.
 pub const STALL: Duration = Duration::from_millis(500);
 
@@ -18,10 +20,12 @@ const UDP: [(&str, &str); 6] =
 /// Directly, and through the tunnel.
 const TCP: [(&str, &str); 2] = [("a2-1", "a1-0"), ("a1-1", "b1-0")];
 
-/// A thousand datagrams a second each way between pairs, in each family that they have, and TCP without a pause.
+/// A thousand datagrams a second each way between pairs, in each family that they have, and TCP without a pause,
+/// also through Services, where some connections are silent meanwhile, too.
 pub struct Traffic {
     udp: Vec<UdpFlow>,
     tcp: Vec<TcpFlow>,
+    quiet: Vec<Quiet>,
 }
 
 /// What became of it.
@@ -32,7 +36,7 @@ pub struct Report {
 
 impl Traffic {
     pub fn start(lab: &Lab) -> Result<Self> {
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        let (mut udp, mut tcp, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
         for family in Family::ALL {
             for (from, to) in UDP {
                 let (from, to) = (endpoint(lab, from)?, endpoint(lab, to)?);
@@ -46,13 +50,18 @@ impl Traffic {
                     tcp.push(TcpFlow::start(from, to, address)?);
                 }
             }
+            for service in services(lab, family)? {
+                tcp.push(service.flow()?);
+                quiet.push(service.quiet()?);
+            }
         }
-        Ok(Self { udp, tcp })
+        Ok(Self { udp, tcp, quiet })
     }
 
     pub fn stop(self) -> Result<Report> {
         let udp = self.udp.into_iter().map(UdpFlow::stop).collect::<Result<_>>()?;
         let tcp = self.tcp.into_iter().map(TcpFlow::stop).collect::<Result<_>>()?;
+        self.quiet.into_iter().try_for_each(Quiet::expect_alive)?;
         Ok(Report { udp, tcp })
     }
 }
@@ -84,7 +93,7 @@ impl Report {
     }
 }
 
-fn endpoint<'l>(lab: &'l Lab, name: &str) -> Result<&'l dyn Endpoint> {
+pub fn endpoint<'l>(lab: &'l Lab, name: &str) -> Result<&'l dyn Endpoint> {
     let all = lab.endpoints();
     all.into_iter().find(|one| one.name() == name).with_context(|| format!("the lab has no {name}"))
 }
