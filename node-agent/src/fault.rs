@@ -5,6 +5,8 @@
 //! - `PODROUTE_CRASH_AT=N`: the process ends at the N-th point that it passes, counted from 1.
 //! - `PODROUTE_CRASH_FROM=FILE`: points count from when there is such a file, so that a crash comes in the middle of a life.
 //! - `PODROUTE_CRASH_LOG=FILE`: every point passed is written there, a line each, behind a line with all names.
+//! - `PODROUTE_WAIT_AT=N`: the process waits at the N-th point that it passes, and lets nothing else have its turn.
+//! - `PODROUTE_WAIT_UNTIL=FILE`: until there is such a file.
 //! - `PODROUTE_PANIC_IN=TASK`: this task of the agent panics.
 //! - `PODROUTE_PANIC_FROM=FILE`: but not before there is such a file.
 //! - `PODROUTE_TEST_MAX_ROUTES=N`: the maps of routes have room for so many only.
@@ -160,6 +162,8 @@ mod injection {
             LazyLock,
             atomic::{AtomicU64, Ordering},
         },
+        thread::sleep,
+        time::Duration,
     };
 
     use nix::{
@@ -171,6 +175,7 @@ mod injection {
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static CRASH_AT: LazyLock<Option<u64>> = LazyLock::new(|| variable("PODROUTE_CRASH_AT"));
+    static WAIT_AT: LazyLock<Option<u64>> = LazyLock::new(|| variable("PODROUTE_WAIT_AT"));
 
     pub(super) fn variable<T: FromStr>(name: &str) -> Option<T> {
         env::var(name).ok()?.parse().ok()
@@ -194,6 +199,9 @@ mod injection {
             if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
                 tracing::error!("cannot write the log of crash points: {error}");
             }
+        }
+        while *WAIT_AT == Some(number) && is_missing("PODROUTE_WAIT_UNTIL") {
+            sleep(Duration::from_millis(10));
         }
         if *CRASH_AT == Some(number) {
             let _ = raise(Signal::SIGKILL);

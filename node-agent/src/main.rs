@@ -17,6 +17,7 @@ mod reconcile;
 mod rib;
 mod source;
 mod state_dir;
+mod stop;
 mod trace;
 mod yaml;
 

@@ -145,6 +145,28 @@ impl Netns {
             .with_context(|| format!("interface {interface} in {}", self.name))
     }
 
+    /// Packets that the interface has sent so far.
+    ///
+    /// # Errors
+    /// If there is no such interface.
+    pub fn packets_sent(&self, interface: &str) -> Result<u64> {
+        self.packets(interface, "tx")
+    }
+
+    /// Packets that the interface has received so far.
+    ///
+    /// # Errors
+    /// If there is no such interface.
+    pub fn packets_received(&self, interface: &str) -> Result<u64> {
+        self.packets(interface, "rx")
+    }
+
+    fn packets(&self, interface: &str, direction: &str) -> Result<u64> {
+        let shown = self.output("ip", &["-json", "-stats", "link", "show", "dev", interface])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        shown[0]["stats64"][direction]["packets"].as_u64().context("`ip link` shows no packets")
+    }
+
     /// The interface's MAC address.
     ///
     /// # Errors

@@ -73,7 +73,10 @@ pub fn expect_nothing_of_ours(node: &Node, pods: &[Pod], programs: &[u64]) -> Re
 }
 
 /// Podroute's kernel routes of both families.
-fn own_routes(node: &Node) -> Result<String> {
+///
+/// # Errors
+/// If they cannot be read.
+pub fn own_routes(node: &Node) -> Result<String> {
     let shown = Family::ALL
         .map(|family| node.netns().ip(&format!("{} route show table all proto {PROTOCOL}", family.option())));
     shown.into_iter().collect()

@@ -78,12 +78,7 @@ fn expect_way(lab: &Lab, agents: &Agents, interface: &str, members: usize) -> Re
 fn flows_take_both_legs(lab: &Lab) -> Result<()> {
     let (a1, from, to) = (lab.node("a1")?, lab.pod("a1-0")?, lab.pod("b1-0")?);
     let sent = || -> Result<[u64; 2]> {
-        let packets = |interface: &str| -> Result<u64> {
-            let shown = a1.netns().output("ip", &["-json", "-stats", "link", "show", "dev", interface])?;
-            let shown: serde_json::Value = serde_json::from_str(&shown)?;
-            shown[0]["stats64"]["tx"]["packets"].as_u64().context("`ip link` shows no packets")
-        };
-        Ok([packets(Node::UPLINK)?, packets("eth1")?])
+        Ok([a1.netns().packets_sent(Node::UPLINK)?, a1.netns().packets_sent("eth1")?])
     };
     let before = sent()?;
     for _ in 0..40 {

@@ -45,7 +45,7 @@ use passes::{Passes, Preparation};
 use problems::Known;
 use service::Service;
 use shortcut::News;
-use tasks::Tasks;
+use tasks::{TaskEnded, Tasks};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -66,6 +66,7 @@ use crate::{
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, Resolved, Selection, Table, address_of},
     source,
+    stop::Stop,
 };
 
 /// How long the host's network must have been changing before it is looked at: changes come in groups.
@@ -129,6 +130,7 @@ struct App {
 /// ended.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let log = log::start(&config.log, config.log_format)?;
+    let stop = Stop::on_signals().context("cannot wait for signals")?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
@@ -152,9 +154,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     drop(update_sender);
     tasks.adopt("api", tokio::spawn(server.run(call_sender, trace_sender)));
-    let mut app = App::new(config, log, places, datapath, Tracing::new(traces), tasks);
+    let mut app = App::new(config, log, places, datapath, Tracing::new(traces), tasks, stop.clone());
     app.events.record(EventKind::AgentStarted, starts);
-    app.run(updates, changes, calls).await
+    app.run(Inputs { updates, changes, calls }, &stop).await
+}
+
+/// What the loop waits for, beside its own timers.
+struct Inputs {
+    updates: mpsc::Receiver<SourceUpdate>,
+    changes: Told,
+    calls: mpsc::Receiver<api::Call>,
 }
 
 impl App {
@@ -165,6 +174,7 @@ impl App {
         datapath: BpfDatapath,
         tracing: Tracing,
         tasks: Tasks,
+        stop: Stop,
     ) -> Self {
         let mut events = Events::default();
         let (brake, memory) = Memory::recall(&config, &mut events);
@@ -175,7 +185,7 @@ impl App {
             tracing,
             table: Table::new(places.keys().cloned()),
             places,
-            reconciler: Reconciler::new(datapath, host.clone(), brake),
+            reconciler: Reconciler::new(datapath, host.clone(), brake, stop),
             host,
             view: HostView::default(),
             path_mtus: PathMtus::default(),
@@ -206,50 +216,58 @@ impl App {
         }
     }
 
-    async fn run(
-        mut self,
-        mut updates: mpsc::Receiver<SourceUpdate>,
-        mut changes: Told,
-        mut calls: mpsc::Receiver<api::Call>,
-    ) -> anyhow::Result<()> {
+    /// Takes one input after the other. What is going on when the agent is asked to stop is left where it waits next, as
+    /// the next agent makes good whatever one leaves.
+    async fn run(mut self, mut inputs: Inputs, stop: &Stop) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-        loop {
-            let (next_sign, signs) = (self.next_sign().unwrap_or(self.audit), self.keep_alive.is_some());
+        // Also for a signal from before these two.
+        while !stop.is_asked() {
             tokio::select! {
-                Some(update) = updates.recv() => self.take(update).await,
-                Some(()) = changes.network.recv() => {
-                    self.stale.host = true;
-                    self.due = self.due.min(Instant::now() + HOST_SETTLE);
-                }
-                Some(()) = changes.hooks.recv() => self.hooks_changed(),
-                Some(()) = changes.table.recv() => {
-                    self.stale.table = true;
-                    self.due = self.due.min(Instant::now() + HOST_SETTLE);
-                }
-                Some(report) = changes.path_mtu.recv() => self.learn_path_mtu(&report),
-                Some(news) = changes.watches.recv() => self.follow_watch(news),
-                ended = self.tasks.ended() => {
-                    service::failing(&ended.to_string());
-                    return Err(ended.into());
-                }
-                Some((request, reply)) = calls.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.answer(request).await);
-                }
-                Some(input) = self.tracing.next() => self.trace(input).await,
-                () = sleep_until(self.due.min(self.audit)) => self.pass().await,
-                () = sleep_until(self.map_audit) => self.audit_datapath(),
-                () = sleep_until(next_sign), if signs => {
-                    self.last_sign = Instant::now();
-                    service::alive();
-                }
+                biased;
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                ended = self.step(&mut inputs) => ended?,
             }
         }
         service::stopping();
         info!("agent stops; the datapath stays in place (`node-agent cleanup` removes it)");
+        Ok(())
+    }
+
+    /// Waits for the next input, and deals with it.
+    async fn step(&mut self, inputs: &mut Inputs) -> Result<(), TaskEnded> {
+        let Inputs { updates, changes, calls } = inputs;
+        let (next_sign, signs) = (self.next_sign().unwrap_or(self.audit), self.keep_alive.is_some());
+        tokio::select! {
+            Some(update) = updates.recv() => self.take(update).await,
+            Some(()) = changes.network.recv() => {
+                self.stale.host = true;
+                self.due = self.due.min(Instant::now() + HOST_SETTLE);
+            }
+            Some(()) = changes.hooks.recv() => self.hooks_changed(),
+            Some(()) = changes.table.recv() => {
+                self.stale.table = true;
+                self.due = self.due.min(Instant::now() + HOST_SETTLE);
+            }
+            Some(report) = changes.path_mtu.recv() => self.learn_path_mtu(&report),
+            Some(news) = changes.watches.recv() => self.follow_watch(news),
+            ended = self.tasks.ended() => {
+                service::failing(&ended.to_string());
+                return Err(ended);
+            }
+            Some((request, reply)) = calls.recv() => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.answer(request).await);
+            }
+            Some(input) = self.tracing.next() => self.trace(input).await,
+            () = sleep_until(self.due.min(self.audit)) => self.pass().await,
+            () = sleep_until(self.map_audit) => self.audit_datapath(),
+            () = sleep_until(next_sign), if signs => {
+                self.last_sign = Instant::now();
+                service::alive();
+            }
+        }
         Ok(())
     }
 

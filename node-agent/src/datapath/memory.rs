@@ -4,7 +4,10 @@ use aya::maps::MapError;
 use nix::errno::Errno;
 
 use super::{Datapath, DatapathError};
-use crate::reconcile::{MapChange, ObservedDatapath};
+use crate::{
+    reconcile::{MapChange, ObservedDatapath},
+    stop::Stop,
+};
 
 /// The datapath as the kernel would hold it.
 #[derive(Default)]
@@ -17,6 +20,8 @@ pub struct MemoryDatapath {
     pub room: Option<usize>,
     /// What was made, in order.
     pub applied: Vec<MapChange>,
+    /// Somebody asks the agent to stop when so many changes were made.
+    pub stop_after: Option<(usize, Stop)>,
     /// How often it was read back.
     pub observations: usize,
 }
@@ -41,6 +46,11 @@ impl Datapath for MemoryDatapath {
         }
         self.state.record(change);
         self.applied.push(change.clone());
+        if let Some((number, stop)) = &self.stop_after
+            && self.applied.len() >= *number
+        {
+            stop.ask();
+        }
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     masquerade::{self, Masquerade, MasqueradeTable, Nft},
     model::{HostChange, HostView, Wanted},
     rib::Amendment,
+    stop::Stop,
 };
 
 /// How many routes are written to the maps together.
@@ -55,6 +56,7 @@ pub struct Reconciler<D> {
     /// The brake on mass withdrawal.
     pub brake: Brake,
     host: Host,
+    stop: Stop,
     masquerade: Masquerade,
     observed: Option<ObservedDatapath>,
     search_from: u32,
@@ -66,11 +68,12 @@ pub struct Reconciler<D> {
 }
 
 impl<D: Datapath> Reconciler<D> {
-    /// Starts with whatever is in place.
-    pub fn new(datapath: D, host: Host, brake: Brake) -> Self {
+    /// Starts with whatever is in place. Once it is asked to stop, it makes no more changes.
+    pub fn new(datapath: D, host: Host, brake: Brake, stop: Stop) -> Self {
         let masquerade = Masquerade::new(Nft::system());
         let (report, notes) = Default::default();
-        Self { datapath, brake, host, masquerade, observed: None, search_from: 1, report, notes, even: false }
+        let (observed, search_from, even) = (None, 1, false);
+        Self { datapath, brake, host, stop, masquerade, observed, search_from, report, notes, even }
     }
 
     /// What the passes so far came to.
@@ -132,6 +135,9 @@ impl<D: Datapath> Reconciler<D> {
         }
         let nothing_to_do = plans.maps.is_empty() && plans.host.is_empty() && pass.allow_delete;
         self.make(&plans.maps, &mut outcome);
+        if self.stop.is_asked() {
+            return self.conclude(outcome, started);
+        }
         fault::point(Point::DatapathDone);
         let datapath_done = Instant::now();
         self.report.datapath_done = Some(datapath_done);
@@ -198,7 +204,7 @@ impl<D: Datapath> Reconciler<D> {
         let mut failed = Failed::default();
         let mut refused = false;
         let mut rest = changes;
-        while let Some(first) = rest.first() {
+        while let Some(first) = rest.first().filter(|_| !self.stop.is_asked()) {
             let all_due = failed.is_empty() && backlog.is_empty();
             let together = if all_due { routes_at_first(rest) } else { 0 };
             let (now, later) = rest.split_at(together.max(1));

@@ -120,6 +120,24 @@ impl Agent {
         Ok(status)
     }
 
+    /// Sends a signal, and does not wait for what comes of it.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        let name = self.node.name();
+        self.process.as_mut().ok_or_else(|| anyhow!("no agent runs on {name}"))?.signal(signal)
+    }
+
+    /// The process's id.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        let name = self.node.name();
+        Ok(self.process.as_ref().ok_or_else(|| anyhow!("no agent runs on {name}"))?.pid())
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Errors

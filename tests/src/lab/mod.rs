@@ -21,7 +21,7 @@ pub use outside::Outside;
 pub use owner::{LabDir, sweep};
 pub use topology::{Network, NodePlan, Subnet, Topology, Wiring};
 
-use crate::{netns::Netns, preflight, probe::EchoServer};
+use crate::{family::Family, netns::Netns, preflight, probe::EchoServer};
 
 /// A running lab.
 #[derive(Debug)]
@@ -177,6 +177,31 @@ impl Lab {
         self.switch.ip_batch(&build::port_lines(&self.dir, &node.subnet, &port, &node.name, interface))?;
         node.netns.ip(&format!("link set {interface} up"))?;
         Ok(())
+    }
+
+    /// Gives the router a second interface in a node's subnet, with addresses that end in 2 and answer there only: another
+    /// gateway. What comes in there is forwarded as by the first one. Returns the interface and the addresses.
+    ///
+    /// # Errors
+    /// If there is no such node or the link cannot be made.
+    pub fn add_gateway(&self, node: &str) -> Result<(String, Vec<IpAddr>)> {
+        let subnet = &self.node(node)?.subnet;
+        let interface = format!("second-{}", subnet.name);
+        let port = format!("router-{}-2", subnet.name);
+        self.switch.ip_batch(&build::port_lines(&self.dir, subnet, &port, build::ROUTER, &interface))?;
+        self.router.set_sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
+        let addresses: Vec<IpAddr> =
+            subnet.networks.iter().map(|network| host::nth(network.prefix, 2)).collect();
+        let mut lines = format!("link set {interface} up\n");
+        for address in &addresses {
+            let (bits, nodad) = match Family::of(*address) {
+                Family::V4 => (32, ""),
+                Family::V6 => (128, " nodad"),
+            };
+            lines += &format!("addr add {address}/{bits} dev {interface}{nodad}\n");
+        }
+        self.router.ip_batch(&lines)?;
+        Ok((interface, addresses))
     }
 
     /// Sets the MTU of every link between the nodes: uplinks, switch and router. Not where cables join them.

@@ -18,7 +18,7 @@ impl<D: Datapath> Reconciler<D> {
     /// Makes changes to the kernel's own tables, in their order.
     pub(super) async fn make_host(&self, changes: &[HostChange], outcome: &mut Outcome) {
         let changes = due(changes, &self.report.pending, &mut outcome.tried, Instant::now());
-        if changes.is_empty() {
+        if changes.is_empty() || self.stop.is_asked() {
             return;
         }
         match self.host.apply_all(&changes).await {

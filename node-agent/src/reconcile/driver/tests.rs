@@ -36,7 +36,7 @@ fn wanted() -> Wanted {
 }
 
 fn reconciler() -> Reconciler<MemoryDatapath> {
-    Reconciler::new(MemoryDatapath::default(), Host::new(), Brake::default())
+    Reconciler::new(MemoryDatapath::default(), Host::new(), Brake::default(), Stop::default())
 }
 
 fn pass(reconciler: &mut Reconciler<MemoryDatapath>, wanted: &Wanted, pass: Pass) {
@@ -56,6 +56,45 @@ fn a_second_pass_finds_nothing_to_do_and_reads_nothing_back() {
     pass(&mut reconciler, &wanted, ALL);
     assert_eq!(reconciler.report().work.changes(), 0);
     assert_eq!(reconciler.datapath.observations, 1);
+}
+
+/// Invariant 1: the changes that were made stand, the next agent makes the others.
+#[test]
+fn invariant_1_an_agent_that_is_asked_to_stop_makes_no_more_changes_and_the_next_one_goes_on() {
+    for number in 1..8 {
+        let first = asked_to_stop_after(number, &wanted());
+        // Both routes are written together.
+        let number = if number == 5 { 6 } else { number };
+        assert_eq!((first.datapath.applied.len(), first.report().work.changes()), (number, number));
+        let datapath = MemoryDatapath { state: first.datapath.state, ..MemoryDatapath::default() };
+        let mut next = Reconciler::new(datapath, Host::new(), Brake::default(), Stop::default());
+        pass(&mut next, &wanted(), ALL);
+        assert_eq!(next.report().work.changes(), 8 - number);
+    }
+}
+
+/// However many routes are to be written, an agent ends after those that are written together.
+#[test]
+fn a_large_fill_is_left_between_groups_of_routes() {
+    let mut wanted = wanted();
+    let (_, route) = wanted.datapath.routes.first_key_value().unwrap();
+    let route = route.clone();
+    for number in 0..3_000_u32 {
+        let prefix = format!("10.{}.{}.0/24", 100 + number / 256, number % 256).parse().unwrap();
+        wanted.datapath.routes.insert(prefix, route.clone());
+    }
+    // Both next hops and both endpoints come first.
+    let agent = asked_to_stop_after(5, &wanted);
+    assert_eq!(agent.datapath.state.routes.len(), ROUTES_TOGETHER);
+}
+
+fn asked_to_stop_after(changes: usize, wanted: &Wanted) -> Reconciler<MemoryDatapath> {
+    let stop = Stop::default();
+    let stop_after = Some((changes, stop.clone()));
+    let datapath = MemoryDatapath { stop_after, ..MemoryDatapath::default() };
+    let mut agent = Reconciler::new(datapath, Host::new(), Brake::default(), stop);
+    pass(&mut agent, wanted, ALL);
+    agent
 }
 
 /// Invariant 4: what failed stays in the difference, and the rest does not wait for it.
