@@ -78,7 +78,7 @@ fn expect_no_connections(lab: &Lab) -> Result<()> {
         }
         Ok(())
     };
-    wait::until_ok("connections to be gone", Duration::from_secs(2), check)?;
+    wait::until_ok("connections to be gone", Duration::from_secs(10), check)?;
     Ok(())
 }
 

@@ -18,6 +18,8 @@ use tests::{
 };
 
 const MODE: Encapsulation = Encapsulation::CrossSubnet;
+/// Longer than anything takes that is waited for, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// From a pod of a1 and from the host itself: to its own node, directly, through the tunnel.
 const PAIRS: [(&str, &str); 5] =
     [("a1-0", "a1-1"), ("a1-0", "a2-0"), ("a1-0", "b1-0"), ("b1-1", "a1-1"), ("a2-1", "a1-0")];
@@ -178,7 +180,7 @@ fn maps_of_another_layout_go_once_every_program_is_replaced() -> Result<(), Fail
         create.args(["type", "array", "key", "4", "value", "4", "entries", "1", "name", "NEXT_HOPS"]);
         command::output(&mut create)?;
         started(lab, agents, &Settings::default())?;
-        wait::until("the other layout's maps to be removed", Duration::from_secs(1), || Ok(!other.exists()))?;
+        wait::until("the other layout's maps to be removed", PATIENCE, || Ok(!other.exists()))?;
         ensure!(node.bpffs().join(format!("podroute/v{LAYOUT_VERSION}")).exists(), "our own stay");
         way::expect(lab, agents, MODE, (lab.pod("a1-0")?, lab.pod("b1-0")?))?;
         clean_up(lab, agents, node)
@@ -200,9 +202,7 @@ fn a_route_changed_by_hand_is_put_right_and_a_foreign_one_is_left() -> Result<()
             format!("route replace {prefix} via {} proto 77", lab.node("a2")?.address()),
         ] {
             node.netns().ip(&change)?;
-            wait::until(&format!("`ip {change}` to be undone"), Duration::from_secs(1), || {
-                Ok(route()? == right)
-            })?;
+            wait::until(&format!("`ip {change}` to be undone"), PATIENCE, || Ok(route()? == right))?;
         }
         remains::expect_foreign(node)
     })

@@ -31,14 +31,14 @@ fn drops_are_logged_from_the_moment_that_the_level_is_set_and_no_packet_is_lost(
 
         ping_nobody()?;
         agent.cli(&["log-level", "programs", "debug"])?;
-        wait::until("the programs that log to be in place", Duration::from_secs(2), || {
+        wait::until("the programs that log to be in place", Duration::from_secs(10), || {
             ping_nobody()?;
             Ok(logged() > 0)
         })?;
 
         agent.cli(&["log-level", "programs", "off"])?;
         let mut before = logged();
-        wait::until("the programs that log to be replaced", Duration::from_secs(2), || {
+        wait::until("the programs that log to be replaced", Duration::from_secs(10), || {
             ping_nobody()?;
             std::thread::sleep(Duration::from_millis(50));
             let quiet = logged() == before;

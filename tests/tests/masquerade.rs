@@ -290,7 +290,7 @@ fn replace_the_table(lab: &Lab, agents: &mut Agents, state: &State) -> Result<()
         for state in [&state.without_node("b1"), state] {
             let before = table(node);
             agent.apply(state)?;
-            wait::until("the table to follow the cluster", Duration::from_secs(2), || {
+            wait::until("the table to follow the cluster", Duration::from_secs(10), || {
                 Ok(table(node) != before)
             })?;
         }

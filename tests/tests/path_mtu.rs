@@ -28,6 +28,8 @@ const NARROW: u16 = 1400;
 /// Fits the pods' interfaces and the uplinks, but not between the subnets.
 const TOO_BIG: u16 = 1450;
 const SOON: Duration = Duration::from_secs(1);
+/// Longer than anything takes that is waited for, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every encapsulation, in a lab of its own, with the router's routes narrowed; the ends are pods in two subnets, by
 /// the family of the inner packets. The last argument is the largest that fits.
@@ -88,7 +90,7 @@ fn lost_once_then_told(from: &View<'_>, to: &View<'_>, limit: u16) -> Result<()>
     let whole = Ping::to(to.address())?.fragmentation(Fragmentation::Forbidden).timeout(SOON / 5);
     let first = whole.size(TOO_BIG).send(from.netns())?;
     ensure!(first == Answer::Silence, "{first:?}");
-    wait::until_ok("the node to answer", SOON, || {
+    wait::until_ok("the node to answer", PATIENCE, || {
         let answer = whole.size(limit + 1).send(from.netns())?;
         let told = matches!(answer, Answer::FragmentationNeeded { mtu, .. } if mtu == limit);
         ensure!(told, "{answer:?} instead of {limit}");
@@ -226,7 +228,7 @@ fn forged_reports_do_little() -> Result<(), Failure> {
             forge(lab, ends, mtu)?;
         }
         let expected = [(b1.to_owned(), 552), (b1_v6.to_owned(), 1290)];
-        wait::until_ok("what can be believed", SOON, || {
+        wait::until_ok("what can be believed", PATIENCE, || {
             let learned = learned(agent)?;
             ensure!(learned == expected, "{learned:?}");
             Ok(())
@@ -242,7 +244,7 @@ fn forged_reports_do_little() -> Result<(), Failure> {
         ensure!(learned(agent)?.is_empty());
         let [from, to] = ends(lab, Family::V4)?;
         let whole = Ping::to(to.address())?.size(1460).fragmentation(Fragmentation::Forbidden);
-        wait::until_ok("whole packets", SOON, || whole.timeout(SOON / 10).expect_reply(&from))?;
+        wait::until_ok("whole packets", PATIENCE, || whole.timeout(SOON / 10).expect_reply(&from))?;
         Ok(())
     })
 }

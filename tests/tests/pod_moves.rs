@@ -89,7 +89,7 @@ fn another_pod_at_the_same_index_gets_nothing_of_the_first() -> Result<(), Failu
 }
 
 fn settled(lab: &Lab, agents: &Agents, second: &Pod) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while probe::tcp(lab.pod("a2-0")?, second, 1000).is_err() {
         ensure!(
             Instant::now() < deadline,

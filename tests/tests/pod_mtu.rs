@@ -16,6 +16,8 @@ use tests::{
 
 /// A change must have arrived by then.
 const SOON: Duration = Duration::from_secs(1);
+/// Longer than anything takes that is waited for, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn mtu(netns: &Netns, interface: &str) -> Result<u16> {
     let shown = netns.output("ip", &["-json", "link", "show", "dev", interface])?;
@@ -33,7 +35,7 @@ fn both_ends(lab: &Lab, pod: &Pod) -> Result<(u16, u16)> {
 /// Waits until every pod has this MTU at both ends.
 fn expect_everywhere(lab: &Lab, expected: u16) -> Result<()> {
     let what = format!("an MTU of {expected} at every pod");
-    wait::until_ok(&what, SOON, || {
+    wait::until_ok(&what, PATIENCE, || {
         for pod in lab.pods() {
             let ends = both_ends(lab, pod)?;
             ensure!(ends == (expected, expected), "pod {}: {ends:?} (host's, pod's end)", pod.name());
@@ -107,7 +109,7 @@ fn a_number_is_taken_and_keep_touches_nothing() -> Result<(), Failure> {
         agents.start(lab, &Settings { pod_mtu: Some("keep"), ..Settings::default() }, &state)?;
         lab.set_uplink_mtu(1400)?;
         let agent = agents.get_mut("a1")?;
-        wait::until("the route to follow the uplink", SOON, || {
+        wait::until("the route to follow the uplink", PATIENCE, || {
             Ok(agent.json(&["lookup", "10.244.3.10"])?["mtu"] == 1380)
         })?;
         expect_everywhere(lab, 1500)?;
@@ -118,7 +120,9 @@ fn a_number_is_taken_and_keep_touches_nothing() -> Result<(), Failure> {
         agent.restart()?;
         for name in ["a1-0", "a1-1"] {
             let pod = lab.pod(name)?;
-            wait::until(&format!("1300 at pod {name}"), SOON, || Ok(both_ends(lab, pod)? == (1300, 1300)))?;
+            wait::until(&format!("1300 at pod {name}"), PATIENCE, || {
+                Ok(both_ends(lab, pod)? == (1300, 1300))
+            })?;
         }
         expect_ends(lab, "b1-0", (1500, 1500))
     })

@@ -94,7 +94,7 @@ fn measure(lab: &Lab, agents: &Agents, Form(mode, kind, family, nodes): &Form) -
     agents.apply(&state)?;
     for (pod, other) in [(from, to), (to, from)] {
         let (agent, address) = (agents.get(pod.node())?, of_family(other)?.address().to_string());
-        wait::until(&format!("{} to change to {kind}", pod.node()), Duration::from_secs(2), || {
+        wait::until(&format!("{} to change to {kind}", pod.node()), Duration::from_secs(10), || {
             Ok(agent.json(&["lookup", &address])?["kind"] == *kind)
         })?;
     }

@@ -113,7 +113,7 @@ fn a_stream_through_the_tunnel_stays_in_large_segments() -> Result<(), Failure> 
         agents.apply(&state.with_encapsulation(Encapsulation::Always))?;
         for (node, address) in [("a1", to.address()), ("a2", from.address())] {
             let agent = agents.get(node)?;
-            wait::until(&format!("{node} to encapsulate"), Duration::from_secs(1), || {
+            wait::until(&format!("{node} to encapsulate"), Duration::from_secs(10), || {
                 Ok(agent.json(&["lookup", &address.to_string()])?["kind"] == "ipip")
             })?;
         }

@@ -27,8 +27,8 @@ const BYTES: usize = 64;
 const BUFFER: usize = 8 << 20;
 /// How long a thread waits before it looks whether it shall end.
 const TURN: Duration = Duration::from_millis(20);
-/// How long the last answers are waited for.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long the last answers are waited for, where some are missing: longer than a busy machine keeps a thread waiting.
+const GRACE: Duration = Duration::from_secs(2);
 /// Place of the drops in what `SO_MEMINFO` tells (`SK_MEMINFO_DROPS`).
 const DROPS: usize = 8;
 
@@ -37,6 +37,8 @@ const DROPS: usize = 8;
 pub struct UdpFlow {
     what: String,
     stop: Arc<AtomicBool>,
+    /// Whether the sender has all answers that there will be.
+    done: Arc<AtomicBool>,
     sender: Option<JoinHandle<io::Result<Sent>>>,
     echo: Option<JoinHandle<io::Result<Echoed>>>,
 }
@@ -73,10 +75,10 @@ impl UdpFlow {
         let unspecified = SocketAddr::new(Family::of(address).unspecified(), 0);
         let client = from.netns().run(|| open(unspecified))?.with_context(|| what.clone())?;
         client.connect(at)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, ended) = (Arc::clone(&stop), Arc::clone(&stop));
+        let [stop, done] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (stopped, ended) = (Arc::clone(&stop), Arc::clone(&done));
         let echo = thread::spawn(move || echo(&server, &ended));
-        let mut flow = Self { what, stop, sender: None, echo: Some(echo) };
+        let mut flow = Self { what, stop, done, sender: None, echo: Some(echo) };
         first_answer(&client).with_context(|| flow.what.clone())?;
         flow.sender = Some(thread::spawn(move || send(&client, &stopped)));
         Ok(flow)
@@ -105,6 +107,7 @@ impl UdpFlow {
     fn end(&mut self) -> (Option<io::Result<Sent>>, Option<io::Result<Echoed>>) {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.take().and_then(|thread| thread.join().ok());
+        self.done.store(true, Ordering::Relaxed);
         let echoed = self.echo.take().and_then(|thread| thread.join().ok());
         (sent, echoed)
     }
@@ -163,15 +166,12 @@ fn send(client: &UdpSocket, stop: &AtomicBool) -> io::Result<Sent> {
     Ok(Sent { datagrams: sent, refused, answers, overrun: drops(client)? })
 }
 
-fn echo(server: &UdpSocket, stop: &AtomicBool) -> io::Result<Echoed> {
+fn echo(server: &UdpSocket, done: &AtomicBool) -> io::Result<Echoed> {
     let mut arrivals = Arrivals::default();
-    let mut quiet_since = Instant::now();
-    // Longer than the sender, which waits for what comes back.
-    while !stop.load(Ordering::Relaxed) || quiet_since.elapsed() < GRACE {
+    while !done.load(Ordering::Relaxed) {
         let mut buffer = [0; BYTES];
         match server.recv_from(&mut buffer) {
             Ok((length, from)) => {
-                quiet_since = Instant::now();
                 if let Some(sequence) = sequence(&buffer[..length]) {
                     arrivals.take(sequence);
                 }
