@@ -1,4 +1,5 @@
-//! Points at which tests end the agent as a crash would: by SIGKILL, between two steps of what it does.
+//! Points at which tests end the agent as a crash would: by SIGKILL, between two steps of what it does; and what tests can
+//! have the kernel refuse.
 //!
 //! Only builds with the feature `fault-injection` know them, and such builds are for tests:
 //!
@@ -9,6 +10,8 @@
 //! - `PODROUTE_WAIT_UNTIL=FILE`: until there is such a file.
 //! - `PODROUTE_PANIC_IN=TASK`: this task of the agent panics.
 //! - `PODROUTE_PANIC_FROM=FILE`: but not before there is such a file.
+//! - `PODROUTE_REFUSALS=FILE`: while there is such a file, what it names is refused: an operation and an error number in
+//!   each line, such as `map-update 12`.
 //! - `PODROUTE_TEST_MAX_ROUTES=N`: the maps of routes have room for so many only.
 //! - `PODROUTE_TEST_LAYOUT=N`: the agent takes itself for a build with this version of the layout.
 
@@ -93,6 +96,57 @@ points! {
     PassDone = "pass-done",
 }
 
+/// Something that the kernel may refuse at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// To write an entry of a map.
+    MapUpdate,
+    /// To open a pinned link.
+    LinkOpen,
+    /// To attach a program to an interface, or to put it in the place of another one.
+    Attach,
+    /// To open a netlink socket.
+    NetlinkSocket,
+    /// To take requests for changes.
+    NetlinkRequest,
+    /// To list a table as it is at one time: whatever the number, it has changed meanwhile.
+    NetlinkDump,
+}
+
+#[cfg(feature = "fault-injection")]
+impl Operation {
+    /// Its name.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MapUpdate => "map-update",
+            Self::LinkOpen => "link-open",
+            Self::Attach => "attach",
+            Self::NetlinkSocket => "netlink-socket",
+            Self::NetlinkRequest => "netlink-request",
+            Self::NetlinkDump => "netlink-dump",
+        }
+    }
+}
+
+/// Fails if a test wants the kernel to refuse this, as the kernel would.
+///
+/// # Errors
+/// With the number that the test has chosen.
+#[cfg(feature = "fault-injection")]
+pub fn refuse(operation: Operation) -> std::io::Result<()> {
+    injection::refuse(operation)
+}
+
+/// Refuses nothing: this build is for users.
+///
+/// # Errors
+/// Never.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub const fn refuse(_: Operation) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Ends the process here if a test wants it to.
 #[cfg(feature = "fault-injection")]
 pub fn point(point: Point) {
@@ -154,8 +208,8 @@ pub const fn max_routes() -> u32 {
 mod injection {
     use std::{
         env,
-        fs::OpenOptions,
-        io::Write as _,
+        fs::{self, OpenOptions},
+        io::{self, Write as _},
         path::Path,
         str::FromStr,
         sync::{
@@ -171,7 +225,7 @@ mod injection {
         unistd::pause,
     };
 
-    use super::Point;
+    use super::{Operation, Point};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static CRASH_AT: LazyLock<Option<u64>> = LazyLock::new(|| variable("PODROUTE_CRASH_AT"));
@@ -184,6 +238,16 @@ mod injection {
     /// Whether the variable names a file that is not there.
     pub(super) fn is_missing(variable: &str) -> bool {
         env::var_os(variable).is_some_and(|file| !Path::new(&file).exists())
+    }
+
+    pub(super) fn refuse(operation: Operation) -> io::Result<()> {
+        let Some(file) = env::var_os("PODROUTE_REFUSALS") else { return Ok(()) };
+        let Ok(text) = fs::read_to_string(file) else { return Ok(()) };
+        let number = |line: &str| {
+            let (named, number) = line.split_once(' ')?;
+            number.parse().ok().filter(|_| named == operation.name())
+        };
+        text.lines().find_map(number).map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number)))
     }
 
     pub(super) fn pass(point: Point) {

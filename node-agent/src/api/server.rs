@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::errno::Errno;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -127,6 +128,9 @@ impl Server {
     /// task for each connection.
     pub async fn run(self, calls: mpsc::Sender<Call>, traces: mpsc::Sender<TraceCall>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        // Kept so that one client can still ask when there are no more file descriptors.
+        let keep = || fs::File::open("/dev/null").ok();
+        let (mut spare, mut failing) = (keep(), false);
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -139,15 +143,24 @@ impl Server {
                         }
                         drop(permit);
                     });
+                    failing = false;
                 }
+                // The next attempt gets it: nothing else runs in between.
+                Err(error) if is_out_of_descriptors(&error) && spare.take().is_some() => continue,
                 Err(error) => {
-                    // Out of file descriptors, for example: others may become free.
-                    tracing::warn!(%error, "cannot accept a connection on the agent's socket");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot accept connections on the agent's socket");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
+            spare = spare.or_else(keep);
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 impl Drop for Server {

@@ -316,9 +316,9 @@ impl App {
             self.check_state_dir();
         }
         if let Err(error) = self.observe().await {
-            warn!("cannot read the host's network: {error}");
             self.stale.host = true;
-            self.due = now + Duration::from_secs(1);
+            let next = self.reconciler.cannot_look_at_host(&error);
+            self.due = self.due.min(Instant::from_std(next));
             return;
         }
         preparation.observed();

@@ -13,10 +13,10 @@ use aya::{
 use nix::net::if_::if_nameindex;
 use node_ebpf_common::Hook;
 
-use super::{DatapathError, Pins, clsact, program_set::ProgramSet, xdp};
+use super::{DatapathError, Pins, clsact, error::told, links::running_program, program_set::ProgramSet};
 use crate::{
     config::AttachMethod,
-    fault::{self, Point},
+    fault::{self, Operation, Point},
     model::Attachment,
     reconcile::{AttachmentPoint, AttachmentState},
 };
@@ -72,7 +72,10 @@ impl Attached {
         let names = interface_names()?;
         let mut attached = Self::default();
         for (hook, link) in pins.pinned_links()? {
-            let running = names.get(&link).and_then(|name| running_program(pins, hook, link, name));
+            let running = match names.get(&link) {
+                Some(name) => running_program(pins, hook, link, name)?,
+                None => None,
+            };
             attached.links.insert(AttachmentPoint { link, hook }, running);
         }
         for (link, name) in &names {
@@ -131,7 +134,8 @@ pub fn attach(
     let program = programs.program(at.hook)?;
     match method {
         Method::Tcx => {
-            attach_tcx(program, pins, at).map_err(failed)?;
+            let running = running_program(pins, at.hook, at.link, &at.interface)?.is_some();
+            attach_tcx(program, pins, at, running).map_err(failed)?;
             clsact::detach(at.hook, &at.interface, at.link, side(at.hook)).map_err(failed)
         }
         Method::Clsact => {
@@ -157,39 +161,34 @@ pub fn detach(pins: &Pins, point: AttachmentPoint) -> Result<(), DatapathError> 
     })
 }
 
-fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, at: &Attachment) -> Result<(), String> {
+/// Puts the program into the link that is pinned if that is `running`, or makes a link.
+fn attach_tcx(
+    program: &mut SchedClassifier,
+    pins: &Pins,
+    at: &Attachment,
+    running: bool,
+) -> Result<(), String> {
     let pin = pins.link(at.hook, at.link);
-    if running_program(pins, at.hook, at.link, &at.interface).is_some() {
-        let link = PinnedLink::from_pin(&pin).map_err(|error| error.to_string())?;
-        let link = SchedClassifierLink::try_from(FdLink::from(link)).map_err(|error| error.to_string())?;
-        let id = program.attach_to_link(link).map_err(|error| format!("{error:?}"))?;
+    fault::refuse(Operation::Attach).map_err(|error| told(&error))?;
+    if running {
+        let link = PinnedLink::from_pin(&pin).map_err(|error| told(&error))?;
+        let link = SchedClassifierLink::try_from(FdLink::from(link)).map_err(|error| told(&error))?;
+        let id = program.attach_to_link(link).map_err(|error| told(&error))?;
         // The pin holds the link; this only closes our descriptor.
         return program.take_link(id).map(drop).map_err(|error| error.to_string());
     }
-    remove_file(&pin).map_err(|error| format!("cannot remove the dead link {}: {error}", pin.display()))?;
+    remove_file(&pin)
+        .map_err(|error| format!("cannot remove the dead link {}: {}", pin.display(), told(&error)))?;
     let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program
-        .attach_with_options(&at.interface, side(at.hook), order)
-        .map_err(|error| format!("{error:?}"))?;
+    let id =
+        program.attach_with_options(&at.interface, side(at.hook), order).map_err(|error| told(&error))?;
     let link = program.take_link(id).map_err(|error| error.to_string())?;
     let link = FdLink::try_from(link).map_err(|error| error.to_string())?;
     fault::point(Point::LinkMade);
-    link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {error:?}", pin.display()))
+    link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {}", pin.display(), told(&error)))
 }
 
-/// Number of the program behind a pinned link, if it really runs at this interface: an interface of the
-/// same number may have come after the one that the link was for.
-pub(super) fn running_program(pins: &Pins, hook: Hook, index: u32, interface: &str) -> Option<u32> {
-    if hook == Hook::Xdp {
-        return xdp::running_program(pins, index);
-    }
-    let link = PinnedLink::from_pin(pins.link(hook, index)).ok()?;
-    let program = FdLink::from(link).info().ok()?.program_id();
-    let (_, running) = SchedClassifier::query_tcx(interface, side(hook)).ok()?;
-    running.iter().any(|info| info.id() == program).then_some(program)
-}
-
-fn side(hook: Hook) -> TcAttachType {
+pub(super) fn side(hook: Hook) -> TcAttachType {
     if hook.is_ingress() { TcAttachType::Ingress } else { TcAttachType::Egress }
 }
 

@@ -12,6 +12,9 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use node_ebpf_common::Hook;
 
+use super::error::told;
+use crate::fault::{self, Operation};
+
 /// Priority of our filters (lower runs first; 0 would let the kernel choose).
 const PRIORITY: u16 = 77;
 /// Handle of our filters.
@@ -28,6 +31,7 @@ pub fn attach(
     index: u32,
     side: TcAttachType,
 ) -> Result<(), String> {
+    fault::refuse(Operation::Attach).map_err(|error| told(&error))?;
     // Fails where the qdisc is there already; whether it is there shows in the next step.
     let qdisc = tc::qdisc_add_clsact(interface);
     let attached = if find(hook, index).map_err(|error| error.to_string())?.is_some() {
@@ -38,9 +42,13 @@ pub fn attach(
         let options = tc::NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
         program.attach_with_options(interface, side, tc::TcAttachOptions::Netlink(options))
     };
-    let id = attached.map_err(|error| match qdisc {
-        Err(qdisc) => format!("{error:?} (adding the clsact qdisc: {qdisc})"),
-        Ok(()) => format!("{error:?}"),
+    let id = attached.map_err(|error| {
+        let said = told(&error);
+        match qdisc {
+            _ if is_place_taken(hook, index) => format!("{said}; {TAKEN}"),
+            Err(qdisc) => format!("{said} (adding the clsact qdisc: {qdisc})"),
+            Ok(()) => said,
+        }
     })?;
     let link = program.take_link(id).map_err(|error| error.to_string())?;
     // Dropping it would remove the filter, which is to stay when the agent goes.
@@ -59,7 +67,21 @@ pub fn detach(hook: Hook, interface: &str, index: u32, side: TcAttachType) -> Re
     SchedClassifierLink::attached(interface, side, PRIORITY, HANDLE, None)
         .map_err(|error| error.to_string())?
         .detach()
-        .map_err(|error| format!("{error:?}"))
+        .map_err(|error| told(&error))
+}
+
+/// What is said where another program's filter has the place of ours.
+const TAKEN: &str = "another program's filter has priority 77 there, which is left alone: give it another priority or \
+                     remove it (`tc filter del ... pref 77`), the agent tries again";
+
+/// Whether another program's filter has the place of ours.
+fn is_place_taken(hook: Hook, interface: u32) -> bool {
+    let theirs = |filter: &TcMessage| has_our_priority(filter) && ours(filter, hook).is_none();
+    filters(hook, interface).is_ok_and(|filters| filters.iter().any(theirs))
+}
+
+fn has_our_priority(filter: &TcMessage) -> bool {
+    filter.header.info >> 16 == u32::from(PRIORITY)
 }
 
 /// Number of the program in our filter at this interface, if there is one.
@@ -91,7 +113,7 @@ pub fn others(hook: Hook, interface: u32) -> io::Result<Vec<String>> {
 
 /// The program's number, if this filter is ours.
 fn ours(filter: &TcMessage, hook: Hook) -> Option<u32> {
-    if filter.header.info >> 16 != u32::from(PRIORITY) {
+    if !has_our_priority(filter) {
         return None;
     }
     let options = filter.attributes.iter().find_map(|attribute| match attribute {

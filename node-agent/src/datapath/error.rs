@@ -1,8 +1,12 @@
 //! What can go wrong between the agent and the kernel's BPF side.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya::{
+    EbpfError,
+    maps::MapError,
+    programs::{ProgramError, tc::TcError},
+};
 use nix::errno::Errno;
 use node_ebpf_common::MapLookupError;
 
@@ -52,7 +56,8 @@ pub enum DatapathError {
     Load(#[source] Box<EbpfError>),
     /// The kernel refused a program.
     #[error(
-        "cannot load the BPF program of hook {hook}: {error} (a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_NET_CLS_BPF is needed)"
+        "cannot load the BPF program of hook {hook}: {error}{advice} (a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_NET_CLS_BPF is needed)",
+        advice = advice(errno(&**error))
     )]
     Program {
         /// The hook.
@@ -91,21 +96,44 @@ pub enum DatapathError {
 }
 
 fn hint(error: &EbpfError) -> &'static str {
-    let text = format!("{error:?}");
-    if text.contains("PermissionDenied") || text.contains("code: 1,") {
-        " (the agent needs root, or CAP_BPF and CAP_NET_ADMIN)"
-    } else {
-        ""
+    match errno(error).map(Errno::from_raw) {
+        Some(Errno::EPERM | Errno::EACCES) => " (the agent needs root, or CAP_BPF and CAP_NET_ADMIN)",
+        other => advice(other.map(|errno| errno as i32)),
     }
 }
 
-/// The error number behind a map's error, if it has one.
-fn errno(error: &MapError) -> Option<i32> {
+/// The error number behind an error, if it has one.
+pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let here = match error.downcast_ref::<ProgramError>() {
+        Some(ProgramError::TcError(error)) => tc_errno(error),
+        _ => match (error.downcast_ref::<io::Error>(), error.downcast_ref::<MapError>()) {
+            (Some(error), _) | (_, Some(MapError::IoError(error))) => error.raw_os_error(),
+            _ => error.downcast_ref::<TcError>().and_then(tc_errno),
+        },
+    };
+    here.or_else(|| errno(error.source()?))
+}
+
+fn tc_errno(error: &TcError) -> Option<i32> {
     match error {
-        MapError::SyscallError(error) => error.io_error.raw_os_error(),
-        MapError::IoError(error) => error.raw_os_error(),
+        TcError::NetlinkError(error) => error.raw_os_error(),
+        TcError::IoError(error) => error.raw_os_error(),
         _ => None,
     }
+}
+
+/// An error down to its first cause, and what the user can do.
+pub(super) fn told(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ") + advice(errno(error))
+}
+
+/// Whether the kernel, or this process, is short of something: that passes, and says nothing of the object.
+pub(super) fn is_shortage(errno: Option<i32>) -> bool {
+    let Some(errno) = errno.map(Errno::from_raw) else { return false };
+    let short = [Errno::ENOMEM, Errno::ENOBUFS, Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::EINTR];
+    short.contains(&errno)
 }
 
 /// What the user can do, as the rest of a sentence; empty where we know nothing.
@@ -120,7 +148,7 @@ pub(super) fn advice(errno: Option<i32>) -> &'static str {
             "; the bpffs is mounted read-only: `mount -o remount,rw` it, the agent tries again"
         }
         Some(Errno::EMFILE | Errno::ENFILE) => {
-            "; there are no more file descriptors: raise the limit (`ulimit -n`)"
+            "; there are no more file descriptors: raise the limit (`LimitNOFILE` of the service), the agent tries again"
         }
         _ => "",
     }
@@ -137,5 +165,40 @@ impl DatapathError {
     pub(super) fn pin(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Pin { action, path, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn refused(errno: Errno) -> SyscallError {
+        SyscallError { call: "bpf_link_create", io_error: io::Error::from_raw_os_error(errno as i32) }
+    }
+
+    #[test]
+    fn the_number_is_found_wherever_it_is() {
+        let full = io::Error::from_raw_os_error(Errno::EMFILE as i32);
+        assert_eq!(errno(&ProgramError::from(refused(Errno::ENOMEM))), Some(Errno::ENOMEM as i32));
+        assert_eq!(errno(&MapError::from(refused(Errno::E2BIG))), Some(Errno::E2BIG as i32));
+        assert_eq!(errno(&ProgramError::from(TcError::IoError(full))), Some(Errno::EMFILE as i32));
+        assert_eq!(errno(&EbpfError::from(MapError::from(refused(Errno::EPERM)))), Some(Errno::EPERM as i32));
+        assert_eq!(errno(&ProgramError::NotLoaded), None);
+    }
+
+    #[test]
+    fn what_is_told_goes_down_to_the_cause_and_says_what_to_do() {
+        let text = told(&ProgramError::from(refused(Errno::ENOMEM)));
+        assert!(text.starts_with("`bpf_link_create` failed: Cannot allocate memory"), "{text}");
+        assert!(text.ends_with("; the kernel is short of memory: the agent tries again"), "{text}");
+    }
+
+    #[test]
+    fn a_shortage_passes_and_a_refusal_does_not() {
+        assert!(is_shortage(Some(Errno::ENOMEM as i32)) && is_shortage(Some(Errno::EMFILE as i32)));
+        assert!(!is_shortage(Some(Errno::EOPNOTSUPP as i32)) && !is_shortage(Some(Errno::ENOENT as i32)));
+        assert!(!is_shortage(None));
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use node_ebpf_common::{Endpoint, NextHop, Route};
 
-use super::{BpfDatapath, DatapathError, attach, clsact};
+use super::{BpfDatapath, DatapathError, clsact, links};
 use crate::{
     model::{Attachment, Prefix},
     reconcile::AttachmentPoint,
@@ -68,8 +68,8 @@ impl BpfDatapath {
     /// Which program of ours runs at a hook.
     #[must_use]
     pub fn program_at(&self, at: &Attachment) -> ProgramAt {
-        let linked = attach::running_program(&self.pins, at.hook, at.link, &at.interface);
-        // Where the kernel does not tell of filters, there are none of ours.
+        // What the kernel does not tell of, nobody here can see.
+        let linked = links::running_program(&self.pins, at.hook, at.link, &at.interface).ok().flatten();
         let running = linked.or_else(|| clsact::find(at.hook, at.link).ok().flatten());
         ProgramAt {
             expected: self.program_id(at.hook),

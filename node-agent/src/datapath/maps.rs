@@ -18,7 +18,10 @@ use node_ebpf_common::{
 };
 
 use super::{DatapathError, batch};
-use crate::model::Prefix;
+use crate::{
+    fault::{self, Operation},
+    model::Prefix,
+};
 
 /// The maps of a loaded object.
 pub struct Maps<'e>(pub &'e mut Ebpf);
@@ -26,6 +29,11 @@ pub struct Maps<'e>(pub &'e mut Ebpf);
 pub(super) fn failed(map: &'static str, action: impl Into<String>) -> impl FnOnce(MapError) -> DatapathError {
     let action = action.into();
     move |error| DatapathError::Map { action, map, error }
+}
+
+/// Fails if a test wants the kernel to refuse to write.
+pub(super) fn may_write() -> Result<(), MapError> {
+    fault::refuse(Operation::MapUpdate).map_err(MapError::IoError)
 }
 
 /// Deleting what is gone already is no failure.
@@ -154,8 +162,9 @@ impl<'e> Maps<'e> {
 
     /// Writes a next-hop object.
     pub fn set_next_hop(&mut self, index: u32, next_hop: NextHop) -> Result<(), DatapathError> {
-        self.next_hops()?
-            .set(index, next_hop, 0)
+        let mut array = self.next_hops()?;
+        may_write()
+            .and_then(|()| array.set(index, next_hop, 0))
             .map_err(failed(map_name::NEXT_HOPS, format!("set entry {index}")))
     }
 
@@ -189,8 +198,9 @@ impl<'e> Maps<'e> {
 
     /// Writes a next-hop group.
     pub fn set_group(&mut self, index: u32, group: NextHopGroup) -> Result<(), DatapathError> {
-        self.groups()?
-            .set(index, group, 0)
+        let mut array = self.groups()?;
+        may_write()
+            .and_then(|()| array.set(index, group, 0))
             .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("set entry {index}")))
     }
 
@@ -204,8 +214,9 @@ impl<'e> Maps<'e> {
 
     /// Writes an endpoint.
     pub fn set_endpoint(&mut self, interface: u32, endpoint: Endpoint) -> Result<(), DatapathError> {
-        self.endpoints_map()?
-            .insert(interface, endpoint, 0)
+        let mut map = self.endpoints_map()?;
+        may_write()
+            .and_then(|()| map.insert(interface, endpoint, 0))
             .map_err(failed(map_name::ENDPOINTS, format!("set interface {interface}")))
     }
 

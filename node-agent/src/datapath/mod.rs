@@ -9,6 +9,7 @@ mod error;
 mod inspect;
 mod kernel;
 mod leftovers;
+mod links;
 mod logs;
 mod lookup_table;
 mod maps;

@@ -10,7 +10,7 @@ use aya::{
 };
 use node_ebpf_common::{Hook, map_name};
 
-use super::{DatapathError, Pins, attach, clsact, kernel, program_set::OBJECT, xdp::Device};
+use super::{DatapathError, Pins, clsact, kernel, links, program_set::OBJECT, xdp::Device};
 
 /// Programs at an interface that are not ours, and what its driver can do.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +69,8 @@ pub fn try_programs() -> Vec<(String, Result<(), String>)> {
 #[must_use]
 pub fn other_programs(bpffs: &Path, index: u32, name: &str) -> OtherPrograms {
     let pins = Pins::new(bpffs);
-    let ours: Vec<u32> =
-        Hook::ALL.into_iter().filter_map(|hook| attach::running_program(&pins, hook, index, name)).collect();
+    let running = |hook| links::running_program(&pins, hook, index, name).ok().flatten();
+    let ours: Vec<u32> = Hook::ALL.into_iter().filter_map(running).collect();
     let mut others = OtherPrograms::default();
     for side in [TcAttachType::Ingress, TcAttachType::Egress] {
         let running = SchedClassifier::query_tcx(name, side).map(|(_, running)| running).unwrap_or_default();

@@ -14,7 +14,7 @@ use node_ebpf_common::{Route, map_name};
 
 use super::{
     DatapathError, batch,
-    maps::{Maps, failed, gone_is_fine},
+    maps::{Maps, failed, gone_is_fine, may_write},
 };
 use crate::model::Prefix;
 
@@ -125,12 +125,14 @@ impl Maps<'_> {
         length: u8,
         route: Route,
     ) -> Result<(), DatapathError> {
-        let written = self.trie::<A>()?.insert(&key(address, length), route, 0);
+        let mut trie = self.trie::<A>()?;
+        let written = may_write().and_then(|()| trie.insert(&key(address, length), route, 0));
         written.map_err(failed(A::MAP, format!("set {}/{length}", address.into())))
     }
 
     /// Inserts or overwrites routes in one system call. If that fails, some may have been written.
     pub(super) fn insert_routes<A: RouteAddress>(&mut self, routes: &[(A, u8, Route)]) -> io::Result<()> {
+        may_write().map_err(io::Error::other)?;
         let map = self.map(A::MAP).map_err(io::Error::other)?;
         let Map::LpmTrie(data) = map else { return Err(io::ErrorKind::Unsupported.into()) };
         let keys: Vec<Key<A::Bytes>> =

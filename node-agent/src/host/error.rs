@@ -9,10 +9,10 @@ use crate::model::{AddressFamily, HostChange, VethEnd};
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// No netlink socket.
-    #[error("cannot open a netlink socket: {0}")]
+    #[error("cannot open a netlink socket: {0}{advice}", advice = shortage(.0.raw_os_error().map(Errno::from_raw)))]
     Socket(io::Error),
     /// A table could not be read.
-    #[error("cannot read the host's {table}: {reason}")]
+    #[error("cannot read the host's {table}: {reason}{}", shortage(reason.errno()))]
     Read {
         /// Which table.
         table: &'static str,
@@ -114,7 +114,18 @@ fn advice(change: &HostChange, reason: &NetlinkError) -> &'static str {
         Errno::EEXIST if set_route.is_some() => {
             "; another program has put a route there: remove it if Podroute is to route this prefix"
         }
-        Errno::ENOMEM | Errno::ENOBUFS => "; the kernel is short of memory: the agent tries again",
+        other => shortage(Some(other)),
+    }
+}
+
+/// What the user can do where the kernel or the agent is short of something; empty where that is not so.
+fn shortage(errno: Option<Errno>) -> &'static str {
+    match errno {
+        Some(Errno::ENOMEM | Errno::ENOBUFS) => "; the kernel is short of memory: the agent tries again",
+        Some(Errno::EMFILE | Errno::ENFILE) => {
+            "; there are no more file descriptors: raise the limit (`LimitNOFILE` of the service), the agent tries again"
+        }
+        Some(Errno::EBUSY) => "; somebody else uses it at the moment: the agent tries again",
         _ => "",
     }
 }

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 
 use super::session::{Dump, NetlinkError, acknowledged};
+use crate::fault::{self, Operation};
 
 /// How many requests are sent at a time.
 pub(super) const TOGETHER: usize = 256;
@@ -35,6 +36,7 @@ pub(super) struct Exchange {
 impl Exchange {
     /// Opens a socket in the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
+        fault::refuse(Operation::NetlinkSocket)?;
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -72,7 +74,8 @@ impl Exchange {
             let ack = if index + 1 == requests.len() { NLM_F_ACK } else { 0 };
             self.append(&mut bytes, request, flags | ack);
         }
-        if let Err(error) = self.socket.send(&bytes, 0) {
+        let sent = fault::refuse(Operation::NetlinkRequest).and_then(|()| self.socket.send(&bytes, 0));
+        if let Err(error) = sent {
             outcomes.fill(Some(Err(NetlinkError::from_io(&error))));
             return outcomes;
         }

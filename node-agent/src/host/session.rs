@@ -16,6 +16,7 @@ use rtnetlink::{
 use tracing::debug;
 
 use super::HostError;
+use crate::fault::{self, Operation};
 
 /// How long the kernel may take for the next message of an answer. It answers at once; this is for answers
 /// that were lost because the socket's buffer was full.
@@ -110,6 +111,7 @@ pub(super) struct Session {
 impl Session {
     /// Opens a socket in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, HostError> {
+        fault::refuse(Operation::NetlinkSocket).map_err(HostError::Socket)?;
         // Strict checking makes the kernel filter dumps by table.
         let (mut connection, handle, _) =
             rtnetlink::new_connection_with_strict_check().map_err(HostError::Socket)?;
@@ -213,7 +215,7 @@ pub(super) struct Dump {
 impl Dump {
     /// Takes the flags of a message that nobody reads.
     pub(super) fn interrupted_by(&mut self, flags: u16) {
-        self.interrupted |= flags & NLM_F_DUMP_INTR != 0;
+        self.interrupted |= flags & NLM_F_DUMP_INTR != 0 || fault::refuse(Operation::NetlinkDump).is_err();
     }
 
     /// Takes the next message and hands over the object in it; the outcome once it was the last one.
@@ -223,7 +225,7 @@ impl Dump {
         hand_over: impl FnOnce(RouteNetlinkMessage),
     ) -> Option<Result<(), NetlinkError>> {
         // Any message may carry it, also the last one.
-        self.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+        self.interrupted_by(message.header.flags);
         match message.payload {
             NetlinkPayload::InnerMessage(object) => {
                 hand_over(object);

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     datapath::Datapath,
     fault::{self, Point},
-    host::Host,
+    host::{Host, HostError},
     masquerade::{self, Masquerade, MasqueradeTable, Nft},
     model::{HostChange, HostView, Wanted},
     rib::Amendment,
@@ -175,6 +175,12 @@ impl<D: Datapath> Reconciler<D> {
         self.conclude(outcome, started);
         self.even = false;
         complete
+    }
+
+    /// Notes that the host's network cannot be read, so that there is no pass. Returns when it is tried again.
+    pub fn cannot_look_at_host(&mut self, error: &HostError) -> Instant {
+        let what = "read the host's network".to_owned();
+        self.report.pending.fail_alone(what, error.to_string(), Instant::now())
     }
 
     /// Makes everything that failed due: what stood in the way may be gone.

@@ -14,10 +14,16 @@ pub(super) use device::Device;
 use nix::errno::Errno;
 use node_ebpf_common::{Hook, Uplink};
 
-use super::{DatapathError, Pins, attach::remove_file, program_set::ProgramSet};
+use super::{
+    DatapathError, Pins,
+    attach::remove_file,
+    error::{errno, is_shortage, told},
+    links::linked_program,
+    program_set::ProgramSet,
+};
 use crate::{
     config::XdpMode,
-    fault::{self, Point},
+    fault::{self, Operation, Point},
     model::Attachment,
     reconcile::{AttachmentPoint, AttachmentState},
 };
@@ -142,7 +148,7 @@ fn put_in_place(
     at: &Attachment,
     device: &Device,
 ) -> Result<Result<(), String>, DatapathError> {
-    let ours = linked_program(pins, at.link);
+    let ours = linked_program(pins, Hook::Xdp, at.link)?;
     if let Some(foreign) = device.programs.iter().find(|program| Some(**program) != ours) {
         return Ok(Err(format!("another XDP program runs there (number {foreign}), which is left alone")));
     }
@@ -151,25 +157,47 @@ fn put_in_place(
     }
     // First, so that the program never misses them.
     maps::Maps(&mut programs.ebpf).set(at.link, device)?;
-    Ok(programs.xdp().and_then(|program| attach(program, pins, at, device)))
+    match programs.xdp() {
+        Ok(program) => attach(program, pins, at, device),
+        Err(reason) => Ok(Err(reason)),
+    }
 }
 
-/// Puts the program into the link that is there, which is atomic, or makes a link.
-fn attach(program: &mut Xdp, pins: &Pins, at: &Attachment, device: &Device) -> Result<(), String> {
+/// Puts the program into the link that is there, which is atomic, or makes a link. Or says why the driver refuses.
+fn attach(
+    program: &mut Xdp,
+    pins: &Pins,
+    at: &Attachment,
+    device: &Device,
+) -> Result<Result<(), String>, DatapathError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| DatapathError::Attach {
+        action: "attach",
+        hook: at.hook.label(),
+        interface: at.interface.clone(),
+        error: told(error),
+    };
+    fault::refuse(Operation::Attach).map_err(|error| failed(&error))?;
     let pin = pins.link(at.hook, at.link);
-    if running_program(pins, at.link).is_some() {
-        let link = PinnedLink::from_pin(&pin).map_err(|error| error.to_string())?;
-        let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| error.to_string())?;
-        let id = program.attach_to_link(link).map_err(|error| hint(&error, device))?;
-        // The pin holds the link; this only closes our descriptor.
-        return program.take_link(id).map(drop).map_err(|error| error.to_string());
+    if running_program(pins, at.link)?.is_some() {
+        let link = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?;
+        let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| failed(&error))?;
+        return match program.attach_to_link(link) {
+            // The pin holds the link; this only closes our descriptor.
+            Ok(id) => program.take_link(id).map(|_| Ok(())).map_err(|error| failed(&error)),
+            Err(error) if is_shortage(errno(&error)) => Err(failed(&error)),
+            Err(error) => Ok(Err(hint(&error, device))),
+        };
     }
-    remove_file(&pin).map_err(|error| format!("cannot remove the dead link {}: {error}", pin.display()))?;
-    let id = program.attach_to_if_index(at.link, AttachMode::Driver).map_err(|error| hint(&error, device))?;
-    let link = program.take_link(id).map_err(|error| error.to_string())?;
-    let link = FdLink::try_from(link).map_err(|error| error.to_string())?;
+    remove_file(&pin).map_err(DatapathError::pin("remove the dead link", &pin))?;
+    let id = match program.attach_to_if_index(at.link, AttachMode::Driver) {
+        Ok(id) => id,
+        Err(error) if is_shortage(errno(&error)) => return Err(failed(&error)),
+        Err(error) => return Ok(Err(hint(&error, device))),
+    };
+    let link = program.take_link(id).map_err(|error| failed(&error))?;
+    let link = FdLink::try_from(link).map_err(|error| failed(&error))?;
     fault::point(Point::LinkMade);
-    link.pin(&pin).map(drop).map_err(|error| format!("cannot pin it at {}: {error:?}", pin.display()))
+    link.pin(&pin).map(|_| Ok(())).map_err(|error| failed(&error))
 }
 
 /// The refusal, for people. The kernel gives a number, and tells the words to nobody who makes a link.
@@ -192,16 +220,19 @@ fn hint(error: &ProgramError, device: &Device) -> String {
     }
 }
 
-/// Number of the program behind our pinned link, whether or not it runs anywhere.
-fn linked_program(pins: &Pins, link: u32) -> Option<u32> {
-    let link = PinnedLink::from_pin(pins.link(Hook::Xdp, link)).ok()?;
-    FdLink::from(link).info().ok().map(|info| info.program_id())
-}
-
 /// Number of the program behind our pinned link, if it really runs at this interface.
-pub(super) fn running_program(pins: &Pins, link: u32) -> Option<u32> {
-    let program = linked_program(pins, link)?;
-    Device::look(link).ok()?.programs.contains(&program).then_some(program)
+///
+/// # Errors
+/// The kernel is too short of something to tell.
+pub(super) fn running_program(pins: &Pins, link: u32) -> Result<Option<u32>, DatapathError> {
+    let Some(program) = linked_program(pins, Hook::Xdp, link)? else { return Ok(None) };
+    match Device::look(link) {
+        Ok(device) => Ok(device.programs.contains(&program).then_some(program)),
+        Err(error) if is_shortage(error.raw_os_error()) => {
+            Err(DatapathError::pin("look at", format!("interface #{link}"))(error))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// What the program needs to know of the interface.

@@ -107,17 +107,19 @@ impl Backlog {
         self.pending.values_mut().for_each(|pending| pending.next = pending.next.min(now));
     }
 
+    /// Takes in that something failed without which there is no pass; everything else stays as it is. Returns when it is
+    /// tried again. The next pass that there is forgets it.
+    pub(super) fn fail_alone(&mut self, what: String, error: String, now: Instant) -> Instant {
+        let known = self.pending.remove(&what);
+        self.add(Failure { object: what.clone(), change: what, error, full: false }, known, now)
+    }
+
     /// Takes in what a pass has tried: what neither failed, nor was postponed, nor waits is done, or not wanted any more.
     pub(super) fn conclude(&mut self, tried: Tried, now: Instant) {
         let mut before = std::mem::take(&mut self.pending);
-        for Failure { object, change, error, full } in tried.failed {
-            let known = before.remove(&object);
-            if known.as_ref().is_none_or(|known| known.error != error) {
-                warn!("cannot {change}: {error}");
-            }
-            let attempts = known.map_or(0, |known| known.attempts) + 1;
-            let next = now + back_off(attempts);
-            self.pending.insert(object, Pending { change, error, attempts, next, full });
+        for failure in tried.failed {
+            let known = before.remove(&failure.object);
+            self.add(failure, known, now);
         }
         let kept = tried.postponed.into_iter().filter_map(|object| before.remove_entry(&object));
         self.pending.extend(kept);
@@ -130,6 +132,18 @@ impl Backlog {
                 self.pending.insert(object, Pending { next, ..pending });
             }
         }
+    }
+
+    /// Adds what failed, of which this was known, and tells it if that is news. Returns when it is tried again.
+    fn add(&mut self, failure: Failure, known: Option<Pending>, now: Instant) -> Instant {
+        let Failure { object, change, error, full } = failure;
+        if known.as_ref().is_none_or(|known| known.error != error) {
+            warn!("cannot {change}: {error}");
+        }
+        let attempts = known.map_or(0, |known| known.attempts) + 1;
+        let next = now + back_off(attempts);
+        self.pending.insert(object, Pending { change, error, attempts, next, full });
+        next
     }
 }
 
@@ -172,6 +186,21 @@ mod tests {
         // What nobody wants any more is forgotten.
         backlog.conclude(Tried::default(), second);
         assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn what_fails_alone_leaves_the_others_and_is_forgotten_by_the_next_pass() {
+        let (mut backlog, start) = (Backlog::default(), Instant::now());
+        backlog.conclude(failed(&["a"]), start);
+        for attempt in 1..=3 {
+            let next = backlog.fail_alone("look".to_owned(), "no".to_owned(), start);
+            assert_eq!(next, start + back_off(attempt));
+        }
+        assert_eq!(backlog.iter().map(|(object, _)| object).collect::<Vec<_>>(), ["a", "look"]);
+        let mut tried = Tried::default();
+        tried.postpone("a".to_owned());
+        backlog.conclude(tried, start);
+        assert_eq!(backlog.iter().map(|(object, _)| object).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
