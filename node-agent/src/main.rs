@@ -12,6 +12,7 @@ mod explain;
 mod fault;
 mod host;
 mod masquerade;
+mod metrics;
 mod model;
 mod reconcile;
 mod rib;

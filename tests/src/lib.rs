@@ -12,6 +12,7 @@ pub mod craft;
 pub mod family;
 pub mod kube_proxy;
 pub mod lab;
+pub mod metrics;
 pub mod monitor;
 pub mod netns;
 pub mod offload;

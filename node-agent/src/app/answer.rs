@@ -63,12 +63,17 @@ impl App {
     }
 
     pub(super) fn counters(&mut self) -> Result<Response, String> {
+        self.counter_rows().map(Response::Counters)
+    }
+
+    /// What became of packets, by hook and outcome.
+    pub(super) fn counter_rows(&mut self) -> Result<Vec<CounterRow>, String> {
         let counters = self.reconciler.datapath.counters().map_err(|error| error.to_string())?;
         let counter = |hook, outcome| {
             let index = usize::try_from(counter_index(hook, outcome)).unwrap_or(usize::MAX);
             counters.get(index).copied().unwrap_or_default()
         };
-        Ok(Response::Counters(CounterRow::all(counter)))
+        Ok(CounterRow::all(counter))
     }
 
     fn set_program_log(&mut self, level: ProgramLog) -> Result<Response, String> {
@@ -152,7 +157,7 @@ impl App {
         self.view.link_by_index(index).map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
-    fn maps(&self) -> Vec<MapRow> {
+    pub(super) fn maps(&self) -> Vec<MapRow> {
         let Some(observed) = self.reconciler.observed() else { return Vec::new() };
         let routes = |family| observed.routes.keys().filter(|prefix| prefix.family() == family).count();
         let row = |name: &str, entries: usize, max_entries| MapRow {
@@ -169,12 +174,12 @@ impl App {
         ]
     }
 
-    fn lookup_table(&self) -> LookupTableStatus {
+    pub(super) fn lookup_table(&self) -> LookupTableStatus {
         let LookupUsage { chunks, max_chunks, left_to_trie } = self.reconciler.datapath.lookup_usage();
         LookupTableStatus { chunks, max_chunks, left_to_trie }
     }
 
-    fn route_counts(&self) -> RouteCounts {
+    pub(super) fn route_counts(&self) -> RouteCounts {
         let wanted = &self.resolved.wanted.datapath;
         let mut counts = RouteCounts::default();
         for route in wanted.routes.values() {

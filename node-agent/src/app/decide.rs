@@ -79,6 +79,7 @@ impl App {
         }
         preparation.selected();
         if changed {
+            self.measured.decided();
             self.resolved = Default::default();
             let settings = ResolveSettings {
                 uplinks: self.config.uplinks.clone(),

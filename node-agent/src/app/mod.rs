@@ -5,6 +5,7 @@
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  host/path_mtu ─TooBigReport─►│
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
+//!  metrics/server ──Ask──────►  │
 //!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
 //!  audit timer ────────────────►│                                        (and nft, for masquerade)
 //!  SIGTERM ────────────────────►┘
@@ -20,6 +21,7 @@ mod explain;
 mod explain_rib;
 mod log;
 mod memory;
+mod metrics;
 mod network;
 mod panic;
 mod passes;
@@ -40,6 +42,7 @@ use anyhow::Context as _;
 use brake::{Memory, pods_at_home};
 use decide::Stale;
 pub use log::LogHandle;
+use metrics::Measured;
 use network::Uplinks;
 use passes::{Passes, Preparation};
 use problems::Known;
@@ -62,6 +65,7 @@ use crate::{
     events::{EventKind, Events},
     host::Host,
     masquerade::MasqueradeTable,
+    metrics::Ask,
     model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, Resolved, Selection, Table, address_of},
@@ -95,6 +99,7 @@ struct App {
     foreign: BTreeSet<Prefix>,
     news: News,
     passes: Passes,
+    measured: Measured,
     /// When a source first said what no pass has acted on yet.
     told: Option<Instant>,
     events: Events,
@@ -133,8 +138,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = Stop::on_signals().context("cannot wait for signals")?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
-    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let mut tasks = Tasks::default();
+    let asks = metrics::serve(config.metrics, &mut tasks).await?;
+    let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
     let changes = watches::start(&mut tasks, config.masquerade)?;
     let sources = source::enabled(&config);
     let starts = format!(
@@ -156,7 +162,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.adopt("api", tokio::spawn(server.run(call_sender, trace_sender)));
     let mut app = App::new(config, log, places, datapath, Tracing::new(traces), tasks, stop.clone());
     app.events.record(EventKind::AgentStarted, starts);
-    app.run(Inputs { updates, changes, calls }, &stop).await
+    app.run(Inputs { updates, changes, calls, asks }, &stop).await
 }
 
 /// What the loop waits for, beside its own timers.
@@ -164,6 +170,7 @@ struct Inputs {
     updates: mpsc::Receiver<SourceUpdate>,
     changes: Told,
     calls: mpsc::Receiver<api::Call>,
+    asks: mpsc::Receiver<Ask>,
 }
 
 impl App {
@@ -194,6 +201,7 @@ impl App {
             foreign: BTreeSet::new(),
             news: News::default(),
             passes: Passes::default(),
+            measured: Measured::default(),
             told: None,
             events,
             memory,
@@ -237,7 +245,7 @@ impl App {
 
     /// Waits for the next input, and deals with it.
     async fn step(&mut self, inputs: &mut Inputs) -> Result<(), TaskEnded> {
-        let Inputs { updates, changes, calls } = inputs;
+        let Inputs { updates, changes, calls, asks } = inputs;
         let (next_sign, signs) = (self.next_sign().unwrap_or(self.audit), self.keep_alive.is_some());
         tokio::select! {
             Some(update) = updates.recv() => self.take(update).await,
@@ -260,6 +268,7 @@ impl App {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.answer(request).await);
             }
+            Some(ask) = asks.recv() => self.tell_metrics(ask),
             Some(input) = self.tracing.next() => self.trace(input).await,
             () = sleep_until(self.due.min(self.audit)) => self.pass().await,
             () = sleep_until(self.map_audit) => self.audit_datapath(),
@@ -278,6 +287,7 @@ impl App {
         match &update.event {
             SourceEvent::Synced => {
                 self.due = now;
+                self.measured.synced(&update.source);
                 self.tell_of_sync(&update.source);
             }
             SourceEvent::Read(_) => {}

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{api::PassStatus, reconcile::Report};
+use crate::{api::PassStatus, metrics::PassCounts, reconcile::Report};
 
-/// The passes that the status tells of.
+/// The passes so far, as the status and the metrics tell of them.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
     /// The last one.
     pub(super) last: Option<PassStatus>,
     /// The last one that changed anything.
     pub(super) last_changing: Option<PassStatus>,
+    /// All of them together.
+    pub(super) counts: PassCounts,
 }
 
 /// The part of a pass that comes before any change.
@@ -61,6 +63,7 @@ impl Passes {
             host_us: microseconds(work.host),
             total_us: microseconds(started.elapsed()),
         };
+        self.counts.add(&pass);
         self.last = Some(pass);
         if work.changes() > 0 {
             self.last_changing = Some(pass);

@@ -9,6 +9,7 @@ use super::App;
 use crate::{
     api::ConflictRow,
     events::{EventKind, Events},
+    metrics::Snapshot,
     model::SourceId,
     rib::{Claimant, Conflict, ConflictKind, Problem},
 };
@@ -84,23 +85,28 @@ impl Known {
 impl App {
     /// Everything that an operator should look at.
     pub(super) fn problems(&self) -> BTreeSet<String> {
-        self.stated_problems().map(ToString::to_string).chain(self.other_problems()).collect()
+        let others = self.other_problems().map(|(_, text)| text);
+        self.stated_problems().map(ToString::to_string).chain(others).collect()
     }
 
-    fn stated_problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(super) fn stated_problems(&self) -> impl Iterator<Item = &Problem> {
         self.selection.problems.iter().chain(&self.resolved.problems)
     }
 
-    fn other_problems(&self) -> impl Iterator<Item = String> {
-        let conflicts = self.reconciler.report().conflicts.iter().cloned();
-        let datapath = self.reconciler.datapath.problems();
-        conflicts.chain(datapath).chain(self.brake_problems()).chain(self.watch_problems())
+    /// Problems that are no [`crate::rib::ProblemKind`], with where they come from: [`Snapshot::OTHER_PROBLEMS`].
+    pub(super) fn other_problems(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let [not_done, datapath, brake, watch] = Snapshot::OTHER_PROBLEMS;
+        let conflicts = self.reconciler.report().conflicts.iter().cloned().map(move |text| (not_done, text));
+        let of_datapath = self.reconciler.datapath.problems().map(move |text| (datapath, text));
+        let of_brake = self.brake_problems().map(move |text| (brake, text));
+        let of_watches = self.watch_problems().map(move |text| (watch, text));
+        conflicts.chain(of_datapath).chain(of_brake).chain(of_watches)
     }
 
     /// Tells of each problem once when it comes and once when it goes.
     pub(super) fn tell_of_problems(&mut self) {
         let stated = self.selection.problems.iter().chain(&self.resolved.problems);
-        let others: Vec<String> = self.other_problems().collect();
+        let others: Vec<String> = self.other_problems().map(|(_, text)| text).collect();
         self.known.update(stated, others.into_iter(), &mut self.events);
     }
 

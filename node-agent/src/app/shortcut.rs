@@ -62,6 +62,7 @@ impl App {
             return;
         }
         amendment.apply(now, &mut self.selection, &mut self.resolved);
+        self.measured.decided();
         self.news = News::Nothing;
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.due = Instant::now() + HOST_SETTLE;

@@ -4,6 +4,7 @@
 mod brake;
 mod level;
 mod log_filter;
+mod metrics;
 mod raw;
 mod valid;
 
@@ -11,6 +12,7 @@ mod valid;
 mod tests;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -64,6 +66,8 @@ pub struct Config {
     pub brake: BrakeSettings,
     /// Where the agent remembers what must outlive it.
     pub state_dir: PathBuf,
+    /// Where metrics and health are served over HTTP; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// The agent's own log: a filter that [`log_filter`] accepts.
     pub log: String,
     /// How the agent's own log is written.

@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) audit_interval: Option<Located<String>>,
     pub(super) brake: Option<Located<RawBrake>>,
     pub(super) state_dir: Option<Located<String>>,
+    pub(super) metrics: Option<Located<RawMetrics>>,
     pub(super) log: Option<Located<String>>,
     pub(super) log_format: Option<Located<String>>,
     pub(super) program_log: Option<Located<String>>,
@@ -38,4 +39,11 @@ pub(super) struct RawBrake {
     pub(super) share: Option<Located<String>>,
     pub(super) at_least: Option<Located<String>>,
     pub(super) release_after: Option<Located<String>>,
+}
+
+/// Where metrics and health are served.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawMetrics {
+    pub(super) listen: Option<Located<String>>,
 }

@@ -30,6 +30,7 @@ fn everything_but_node_and_source_has_a_default() {
             audit_interval: Duration::from_secs(10),
             brake: BrakeSettings { share: 30, at_least: 20, release_after: Duration::from_secs(300) },
             state_dir: PathBuf::from("/var/lib/podroute"),
+            metrics: None,
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             program_log: ProgramLog::Off,
@@ -42,6 +43,7 @@ fn every_field_is_read() {
     let text = "node: b1\nsource: {file: /srv/state.yaml}\nuplinks: [eth0, bond1]\nbpffs: /run/bpf\n\
         socket: /run/p.sock\nattach: clsact\nxdp: decap\nsource-check: loose\npod-mtu: 1400\nmasquerade: on\n\
         audit-interval: 2m 500ms\nbrake: {share: 100, at-least: 7, release-after: 1h}\nstate-dir: /srv/state\n\
+        metrics: {listen: \"[::1]:9470\"}\n\
         log: warn,node_agent::host=debug\nlog-format: json\nprogram-log: trace\n";
     assert_eq!(
         accepted(text),
@@ -59,6 +61,7 @@ fn every_field_is_read() {
             audit_interval: Duration::from_millis(120_500),
             brake: BrakeSettings { share: 100, at_least: 7, release_after: Duration::from_secs(3_600) },
             state_dir: PathBuf::from("/srv/state"),
+            metrics: Some("[::1]:9470".parse().unwrap()),
             log: "warn,node_agent::host=debug".to_owned(),
             log_format: LogFormat::Json,
             program_log: ProgramLog::Trace,
@@ -90,7 +93,7 @@ fn a_bad_document_is_refused() {
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
             "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
-             source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, log, log-format, program-log",
+             source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, metrics, log, log-format, program-log",
         ),
         (
             "source:\n  file: a.yaml\n  value: 1\n",
@@ -206,6 +209,23 @@ fn a_bad_choice_or_interval_is_refused() {
         refused(&format!("{REQUIRED}log: node_agent=loud\n"))
             .starts_with("agent.yaml:4:6: log: \"node_agent=loud\"")
     );
+}
+
+#[test]
+fn a_bad_address_for_metrics_is_refused() {
+    const ALLOWED: &str =
+        "ADDRESS:PORT with a port from 1 to 65535, for example 127.0.0.1:9470 or [::1]:9470";
+    for value in ["9470", "localhost:9470", "127.0.0.1", "127.0.0.1:0", "::1:9470", ""] {
+        assert_eq!(
+            refused(&format!("{REQUIRED}metrics: {{listen: {value:?}}}\n")),
+            format!("agent.yaml:4:19: metrics.listen: {value:?} cannot be used; allowed: {ALLOWED}")
+        );
+    }
+    assert_eq!(
+        refused(&format!("{REQUIRED}metrics: {{}}\n")),
+        format!("agent.yaml:4:10: metrics.listen: this field is required and missing; allowed: {ALLOWED}")
+    );
+    assert_eq!(accepted(&format!("{REQUIRED}metrics:\n")).metrics, None);
 }
 
 #[test]

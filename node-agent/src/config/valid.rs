@@ -8,6 +8,7 @@ use super::{
     ProgramLog, UnknownLevel, XdpMode,
     brake::check_brake,
     log_filter,
+    metrics::check_metrics,
     raw::{RawConfig, RawSource},
 };
 use crate::{
@@ -109,6 +110,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     let audit_interval = check_interval(raw.audit_interval, findings);
     let brake = check_brake(raw.brake, findings);
     let state_dir = check_path(raw.state_dir, "state-dir", DEFAULT_STATE_DIR, folder_rule, findings);
+    let metrics = check_metrics(raw.metrics, findings);
     let log = raw.log.map_or_else(
         || Some("info".to_owned()),
         |log| findings.check(log.place, "log", log_filter(&log.value)).map(|_| log.value),
@@ -131,6 +133,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
         audit_interval: audit_interval?,
         brake: brake?,
         state_dir: state_dir?,
+        metrics: metrics?,
         log: log?,
         log_format: log_format?,
         program_log: program_log?,

@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, SystemTime},
 };
 
@@ -40,12 +40,14 @@ pub struct Events {
     begun: u64,
     events: VecDeque<Event>,
     last: u64,
+    /// How many there were of each kind, those that are forgotten included.
+    counts: BTreeMap<EventKind, u64>,
 }
 
 impl Default for Events {
     /// An empty list, begun now.
     fn default() -> Self {
-        Self { begun: millis(SystemTime::now()), events: VecDeque::new(), last: 0 }
+        Self { begun: millis(SystemTime::now()), events: VecDeque::new(), last: 0, counts: BTreeMap::new() }
     }
 }
 
@@ -77,6 +79,12 @@ impl Events {
         self.last
     }
 
+    /// How many events of each kind there were since the list was begun; of the others there was none.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<EventKind, u64> {
+        &self.counts
+    }
+
     fn add(&mut self, kind: EventKind, object: Option<String>, mut text: String, now: SystemTime) {
         let whole = text.clone();
         if let Some(cut) = text.char_indices().map(|(at, _)| at).find(|at| *at > LONGEST_TEXT) {
@@ -88,6 +96,7 @@ impl Events {
         let before = self.events.iter().rposition(same).and_then(|at| self.events.remove(at));
         let times = before.map_or(1, |before| before.times.saturating_add(1));
         self.last += 1;
+        *self.counts.entry(kind).or_default() += 1;
         if self.events.len() == CAPACITY {
             self.events.pop_front();
         }
@@ -150,6 +159,8 @@ mod tests {
         assert_eq!(texts(&events, 0), [(5, text(), 3), (6, text(), 3)]);
         events.record_about(EventKind::ProblemGone, "b1", "no way to b1");
         assert_eq!(texts(&events, 6), [(7, text(), 1)], "another object is another event");
+        let counts = BTreeMap::from([(EventKind::ProblemFound, 3), (EventKind::ProblemGone, 4)]);
+        assert_eq!(events.counts(), &counts, "each time");
     }
 
     #[test]

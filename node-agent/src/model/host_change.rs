@@ -3,7 +3,9 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AddressFamily, KernelRoute, MtuChange, OwnAddress, PlaceholderNeighbour, RouteKind};
+use super::{
+    AddressFamily, ChangeObject, KernelRoute, MtuChange, OwnAddress, PlaceholderNeighbour, RouteKind,
+};
 
 /// One change to the kernel's own tables: a step of a plan, and what an error or a dry run names.
 ///
@@ -47,6 +49,18 @@ impl HostChange {
                 format!("kernel route {} of metric {}", change.route.destination, change.route.metric)
             }
             Self::SetMtu(change) => format!("MTU of interface {}", change.link),
+        }
+    }
+
+    /// What sort of object that is.
+    #[must_use]
+    pub const fn object_kind(&self) -> ChangeObject {
+        match self {
+            Self::Set(_) => ChangeObject::Sysctl,
+            Self::AddAddress(_) | Self::DeleteAddress(_) => ChangeObject::Address,
+            Self::SetNeighbour(_) | Self::DeleteNeighbour(_) => ChangeObject::Neighbour,
+            Self::AddRoute(_) | Self::ReplaceRoute(_) | Self::DeleteRoute(_) => ChangeObject::KernelRoute,
+            Self::SetMtu(_) => ChangeObject::Mtu,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The nouns of the agent: plain types without I/O, shared by every other module.
 
 mod brake;
+mod change_object;
 mod cluster;
 mod family;
 mod host;
@@ -16,6 +17,7 @@ mod source_id;
 mod wanted;
 
 pub use brake::BrakeSettings;
+pub use change_object::ChangeObject;
 pub use cluster::{
     Cluster, EncapsulationMode, Node, NonAdjacent, Object, ObjectKey, Origin, Pod, Route, SourceEvent,
     SourceUpdate,

@@ -26,7 +26,7 @@ use crate::{
     fault::{self, Point},
     host::{Host, HostError},
     masquerade::{self, Masquerade, MasqueradeTable, Nft},
-    model::{HostChange, HostView, Wanted},
+    model::{ChangeObject, HostChange, HostView, Wanted},
     rib::Amendment,
     stop::Stop,
 };
@@ -179,7 +179,7 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Notes that the host's network cannot be read, so that there is no pass. Returns when it is tried again.
     pub fn cannot_look_at_host(&mut self, error: &HostError) -> Instant {
-        let what = "read the host's network".to_owned();
+        let what = (ChangeObject::Host, "read the host's network".to_owned());
         self.report.pending.fail_alone(what, error.to_string(), Instant::now())
     }
 
@@ -243,7 +243,8 @@ impl<D: Datapath> Reconciler<D> {
                     }
                     Err(error) => {
                         let full = error.is_full();
-                        outcome.tried.fail(change.object(), change.to_string(), error.to_string(), full);
+                        let object = (change.object_kind(), change.object());
+                        outcome.tried.fail(object, change.to_string(), error.to_string(), full);
                         failed.push(change, full);
                         refused = true;
                     }
@@ -272,7 +273,10 @@ impl<D: Datapath> Reconciler<D> {
         }
         match self.masquerade.pass(wanted, pass.audit || pass.table_changed).await {
             Ok(changed) => outcome.work.host_changes += usize::from(changed),
-            Err(failed) => outcome.failed(object, failed.change, failed.error.to_string()),
+            Err(failed) => {
+                let object = (ChangeObject::Masquerade, object);
+                outcome.failed(object, failed.change, failed.error.to_string());
+            }
         }
     }
 

@@ -1,7 +1,21 @@
 use super::{AttachmentPoint, MapChange};
-use crate::model::Attachment;
+use crate::model::{Attachment, ChangeObject};
 
 impl MapChange {
+    /// What sort of object it changes.
+    #[must_use]
+    pub const fn object_kind(&self) -> ChangeObject {
+        match self {
+            Self::SetSettings(_) => ChangeObject::Settings,
+            Self::SetNextHop { .. } | Self::FreeNextHop { .. } => ChangeObject::NextHop,
+            Self::SetGroup { .. } | Self::FreeGroup { .. } => ChangeObject::NextHopGroup,
+            Self::SetEndpoint { .. } | Self::DeleteEndpoint { .. } => ChangeObject::Endpoint,
+            Self::SetRoute { .. } | Self::DeleteRoute { .. } => ChangeObject::Route,
+            Self::Attach(_) | Self::Detach(_) => ChangeObject::Program,
+            Self::RemoveLayout { .. } => ChangeObject::Layout,
+        }
+    }
+
     /// What it changes, whatever it makes of it.
     #[must_use]
     pub fn object(&self) -> String {

@@ -25,7 +25,6 @@ pub enum ConflictKind {
 
 impl ConflictKind {
     /// Every kind.
-    #[cfg(test)]
     pub const ALL: [Self; 6] = [
         Self::DuplicateNodeAddress,
         Self::DuplicatePodPrefix,

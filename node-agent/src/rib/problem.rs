@@ -52,6 +52,61 @@ pub enum ProblemKind {
     NoLoopback,
 }
 
+impl ProblemKind {
+    /// Every kind.
+    pub const ALL: [Self; 21] = [
+        Self::OwnNodeUnusable,
+        Self::DuplicateObject,
+        Self::DuplicateNodeAddress,
+        Self::DuplicatePodPrefix,
+        Self::DuplicateAddress,
+        Self::PodPrefixHasNodeAddress,
+        Self::PodOnUnknownNode,
+        Self::NoIpv6,
+        Self::NoCommonFamily,
+        Self::OwnAddressNotOnLink,
+        Self::RemoteAddressIsLocal,
+        Self::NoRouteToNode,
+        Self::NotAdjacent,
+        Self::MtuTooSmall,
+        Self::UplinkUnusable,
+        Self::UplinkNotListed,
+        Self::PodInterfaceUnusable,
+        Self::PrefixOverlapsHost,
+        Self::RouteOverlapsCluster,
+        Self::NextHopUnusable,
+        Self::NoLoopback,
+    ];
+
+    /// The one name it has everywhere.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::OwnNodeUnusable => "own-node-unusable",
+            Self::DuplicateObject => "duplicate-object",
+            Self::DuplicateNodeAddress => "duplicate-node-address",
+            Self::DuplicatePodPrefix => "duplicate-pod-prefix",
+            Self::DuplicateAddress => "duplicate-address",
+            Self::PodPrefixHasNodeAddress => "pod-prefix-has-node-address",
+            Self::PodOnUnknownNode => "pod-on-unknown-node",
+            Self::NoIpv6 => "no-ipv6",
+            Self::NoCommonFamily => "no-common-family",
+            Self::OwnAddressNotOnLink => "own-address-not-on-link",
+            Self::RemoteAddressIsLocal => "remote-address-is-local",
+            Self::NoRouteToNode => "no-route-to-node",
+            Self::NotAdjacent => "not-adjacent",
+            Self::MtuTooSmall => "mtu-too-small",
+            Self::UplinkUnusable => "uplink-unusable",
+            Self::UplinkNotListed => "uplink-not-listed",
+            Self::PodInterfaceUnusable => "pod-interface-unusable",
+            Self::PrefixOverlapsHost => "prefix-overlaps-host",
+            Self::RouteOverlapsCluster => "route-overlaps-cluster",
+            Self::NextHopUnusable => "next-hop-unusable",
+            Self::NoLoopback => "no-loopback",
+        }
+    }
+}
+
 /// Something in the cluster state, or in how it fits this host, that an operator should put right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Problem {
@@ -78,5 +133,22 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One concept, one word: JSON has the names that metrics have.
+    #[test]
+    fn kinds_have_one_name_each() {
+        for kind in ProblemKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+        }
+        let labels: BTreeSet<_> = ProblemKind::ALL.map(ProblemKind::label).into_iter().collect();
+        assert_eq!(labels.len(), ProblemKind::ALL.len());
     }
 }

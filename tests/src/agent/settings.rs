@@ -31,6 +31,8 @@ pub struct Settings {
     pub xdp: Option<&'static str>,
     /// `brake`, such as `{release-after: 1h}`.
     pub brake: Option<&'static str>,
+    /// `metrics`, such as `{listen: "127.0.0.1:9470"}`.
+    pub metrics: Option<&'static str>,
     /// `state-dir`; otherwise one of the node's own.
     pub state_dir: Option<&'static str>,
 }
@@ -47,6 +49,9 @@ impl Settings {
         writeln!(text, "state-dir: {}", state_dir.display())?;
         if let Some(brake) = self.brake {
             writeln!(text, "brake: {brake}")?;
+        }
+        if let Some(metrics) = self.metrics {
+            writeln!(text, "metrics: {metrics}")?;
         }
         writeln!(text, "log: {}", self.log.unwrap_or("info,node_agent=debug"))?;
         if let Some(uplinks) = &self.uplinks {

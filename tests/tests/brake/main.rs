@@ -39,6 +39,7 @@ const fn settings(brake: &'static str) -> Settings {
         pod_mtu: None,
         xdp: None,
         brake: Some(brake),
+        metrics: None,
         state_dir: None,
     }
 }

@@ -7,6 +7,8 @@ use std::{
 
 use tracing::warn;
 
+use crate::model::ChangeObject;
+
 /// First retry of what failed; doubles with each attempt.
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Retries are never further apart.
@@ -23,6 +25,8 @@ pub struct Pending {
     pub attempts: u32,
     /// When it is tried again.
     pub next: Instant,
+    /// What sort of object it is about.
+    pub kind: ChangeObject,
     /// Whether there was no room for it.
     full: bool,
 }
@@ -31,11 +35,14 @@ pub struct Pending {
 #[derive(Debug, Clone, Default)]
 pub struct Backlog {
     pending: BTreeMap<String, Pending>,
+    /// How many attempts have failed so far, by sort of object.
+    failures: BTreeMap<ChangeObject, u64>,
 }
 
 /// A change that failed.
 #[derive(Debug)]
 struct Failure {
+    kind: ChangeObject,
     object: String,
     change: String,
     error: String,
@@ -54,8 +61,14 @@ pub(super) struct Tried {
 
 impl Tried {
     /// A change that failed; `full` tells that there was no room for it.
-    pub(super) fn fail(&mut self, object: String, change: String, error: String, full: bool) {
-        self.failed.push(Failure { object, change, error, full });
+    pub(super) fn fail(
+        &mut self,
+        (kind, object): (ChangeObject, String),
+        change: String,
+        error: String,
+        full: bool,
+    ) {
+        self.failed.push(Failure { kind, object, change, error, full });
     }
 
     /// A change that is left for later.
@@ -86,6 +99,12 @@ impl Backlog {
         self.pending.iter().map(|(object, pending)| (object.as_str(), pending))
     }
 
+    /// How many attempts have failed since the agent started, by sort of object; of the others none has.
+    #[must_use]
+    pub fn failures(&self) -> &BTreeMap<ChangeObject, u64> {
+        &self.failures
+    }
+
     /// When the first of it is due.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
@@ -109,9 +128,14 @@ impl Backlog {
 
     /// Takes in that something failed without which there is no pass; everything else stays as it is. Returns when it is
     /// tried again. The next pass that there is forgets it.
-    pub(super) fn fail_alone(&mut self, what: String, error: String, now: Instant) -> Instant {
+    pub(super) fn fail_alone(
+        &mut self,
+        (kind, what): (ChangeObject, String),
+        error: String,
+        now: Instant,
+    ) -> Instant {
         let known = self.pending.remove(&what);
-        self.add(Failure { object: what.clone(), change: what, error, full: false }, known, now)
+        self.add(Failure { kind, object: what.clone(), change: what, error, full: false }, known, now)
     }
 
     /// Takes in what a pass has tried: what neither failed, nor was postponed, nor waits is done, or not wanted any more.
@@ -136,13 +160,14 @@ impl Backlog {
 
     /// Adds what failed, of which this was known, and tells it if that is news. Returns when it is tried again.
     fn add(&mut self, failure: Failure, known: Option<Pending>, now: Instant) -> Instant {
-        let Failure { object, change, error, full } = failure;
+        let Failure { kind, object, change, error, full } = failure;
+        *self.failures.entry(kind).or_default() += 1;
         if known.as_ref().is_none_or(|known| known.error != error) {
             warn!("cannot {change}: {error}");
         }
         let attempts = known.map_or(0, |known| known.attempts) + 1;
         let next = now + back_off(attempts);
-        self.pending.insert(object, Pending { change, error, attempts, next, full });
+        self.pending.insert(object, Pending { change, error, attempts, next, kind, full });
         next
     }
 }
@@ -161,7 +186,8 @@ mod tests {
     fn failed(objects: &[&str]) -> Tried {
         let mut tried = Tried::default();
         objects.iter().for_each(|object| {
-            tried.fail((*object).to_owned(), format!("set {object}"), "no".to_owned(), false)
+            let about = (ChangeObject::Route, (*object).to_owned());
+            tried.fail(about, format!("set {object}"), "no".to_owned(), false);
         });
         tried
     }
@@ -183,9 +209,10 @@ mod tests {
         backlog.conclude(tried, second);
         assert_eq!(backlog.next(), Some(second + RETRY_FIRST));
         assert!(!backlog.is_due("b", second + RETRY_FIRST));
-        // What nobody wants any more is forgotten.
+        // What nobody wants any more is forgotten, but not that it failed.
         backlog.conclude(Tried::default(), second);
         assert!(backlog.is_empty());
+        assert_eq!(backlog.failures(), &BTreeMap::from([(ChangeObject::Route, 4)]));
     }
 
     #[test]
@@ -193,7 +220,7 @@ mod tests {
         let (mut backlog, start) = (Backlog::default(), Instant::now());
         backlog.conclude(failed(&["a"]), start);
         for attempt in 1..=3 {
-            let next = backlog.fail_alone("look".to_owned(), "no".to_owned(), start);
+            let next = backlog.fail_alone((ChangeObject::Host, "look".to_owned()), "no".to_owned(), start);
             assert_eq!(next, start + back_off(attempt));
         }
         assert_eq!(backlog.iter().map(|(object, _)| object).collect::<Vec<_>>(), ["a", "look"]);
@@ -262,7 +289,7 @@ mod tests {
                         done[index] = true;
                     } else {
                         left[index] -= 1;
-                        tried.fail(object, "set".to_owned(), "no".to_owned(), false);
+                        tried.fail((ChangeObject::Route, object), "set".to_owned(), "no".to_owned(), false);
                     }
                 }
                 backlog.conclude(tried, now);

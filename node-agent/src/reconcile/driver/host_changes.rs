@@ -9,7 +9,10 @@ use super::{
     backlog::{Backlog, Tried},
     report::Outcome,
 };
-use crate::{datapath::Datapath, model::HostChange};
+use crate::{
+    datapath::Datapath,
+    model::{ChangeObject, HostChange},
+};
 
 /// What fails where none of the changes could be tried.
 const EXCHANGE: &str = "change the host's network";
@@ -27,7 +30,10 @@ impl<D: Datapath> Reconciler<D> {
                     debug!("{change}");
                     match result {
                         Ok(()) => outcome.work.host_changes += 1,
-                        Err(error) => outcome.failed(change.object(), change.to_string(), error.to_string()),
+                        Err(error) => {
+                            let object = (change.object_kind(), change.object());
+                            outcome.failed(object, change.to_string(), error.to_string());
+                        }
                     }
                 }
             }
@@ -51,7 +57,7 @@ fn due(changes: &[HostChange], backlog: &Backlog, tried: &mut Tried, now: Instan
 
 /// Notes that the exchange with the kernel failed: what was to be changed keeps the place that it has.
 fn none_was_tried(changes: &[HostChange], error: String, tried: &mut Tried) {
-    tried.fail(EXCHANGE.to_owned(), EXCHANGE.to_owned(), error, false);
+    tried.fail((ChangeObject::Host, EXCHANGE.to_owned()), EXCHANGE.to_owned(), error, false);
     changes.iter().for_each(|change| tried.wait(change.object()));
 }
 
@@ -78,7 +84,7 @@ mod tests {
                 .map(|(_, pending)| pending.attempts)
         };
         let mut tried = Tried::default();
-        tried.fail(changes()[0].object(), "set".to_owned(), "no".to_owned(), false);
+        tried.fail((ChangeObject::Sysctl, changes()[0].object()), "set".to_owned(), "no".to_owned(), false);
         backlog.conclude(tried, start);
 
         let mut now = start + RETRY_FIRST;
@@ -107,7 +113,7 @@ mod tests {
     fn what_is_not_due_does_not_hold_up_the_rest() {
         let (mut backlog, start) = (Backlog::default(), Instant::now());
         let mut tried = Tried::default();
-        tried.fail(changes()[0].object(), "set".to_owned(), "no".to_owned(), false);
+        tried.fail((ChangeObject::Sysctl, changes()[0].object()), "set".to_owned(), "no".to_owned(), false);
         backlog.conclude(tried, start);
         let mut tried = Tried::default();
         assert_eq!(due(&changes(), &backlog, &mut tried, start), changes()[1..]);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Pass, Reconciler, report::Outcome};
-use crate::datapath::Datapath;
+use crate::{datapath::Datapath, model::ChangeObject};
 
 impl<D: Datapath> Reconciler<D> {
     /// Reads the datapath back if that is due.
@@ -23,7 +23,8 @@ impl<D: Datapath> Reconciler<D> {
             }
             Err(error) => {
                 (self.observed, self.even) = (None, false);
-                outcome.failed(WHAT.to_owned(), WHAT.to_owned(), error.to_string());
+                let object = (ChangeObject::Datapath, WHAT.to_owned());
+                outcome.failed(object, WHAT.to_owned(), error.to_string());
             }
         }
         outcome.work.observe = started.elapsed();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Tried};
+use crate::model::ChangeObject;
 
 /// What a pass did, and how long each part of it took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +61,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// Notes a change of an object that failed.
-    pub(super) fn failed(&mut self, object: String, change: String, error: String) {
+    pub(super) fn failed(&mut self, object: (ChangeObject, String), change: String, error: String) {
         self.tried.fail(object, change, error, false);
     }
 }
