@@ -40,6 +40,7 @@ impl App {
         let mut view =
             if same_routes { host.observe_all_but_routes().await? } else { host.observe().await? };
         view.path_mtus = self.path_mtus.iter().map(|(node, learned)| (node, learned.mtu)).collect();
+        view.failed_neighbours.clone_from(&self.failed_neighbours);
         // The other ends of veths only if they may have to be changed.
         if self.config.pod_mtu != PodMtu::Keep {
             self.host.observe_peers(&mut view).await?;
@@ -88,6 +89,7 @@ impl App {
                 pod_mtu: self.config.pod_mtu,
             };
             self.resolved = resolve(&self.selection, &self.view, &settings);
+            self.follow_neighbours();
         }
         preparation.resolved();
         (self.stale.selection, self.stale.resolution) = (false, false);

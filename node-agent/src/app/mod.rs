@@ -4,6 +4,7 @@
 //!  sources ──────SourceUpdate──►┐
 //!  host/watch ──HostChanged────►│  App: owns table, reconciler, view     ┌─► datapath (maps, links)
 //!  host/path_mtu ─TooBigReport─►│
+//!  host/reachability ─failed───►│ (and is told whom to follow)
 //!  api/server ──Call──────────► │  dirty ► observe ► select ► resolve ►  ┤
 //!  metrics/server ──Ask──────►  │
 //!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
@@ -22,6 +23,7 @@ mod explain_rib;
 mod log;
 mod memory;
 mod metrics;
+mod neighbours;
 mod network;
 mod panic;
 mod passes;
@@ -55,8 +57,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use trace::Tracing;
-use tracing::{info, warn};
-use watches::{Told, Watched};
+use tracing::info;
+use watches::{Followed, Told, Watched};
 
 use crate::{
     api,
@@ -66,9 +68,9 @@ use crate::{
     host::Host,
     masquerade::MasqueradeTable,
     metrics::Ask,
-    model::{HostView, NextHopKey, Prefix, SourceEvent, SourceId, SourceUpdate},
+    model::{HostView, LinkNeighbour, Prefix, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
-    rib::{PathMtus, Resolved, Selection, Table, address_of},
+    rib::{PathMtus, Resolved, Selection, Table},
     source,
     stop::Stop,
 };
@@ -85,6 +87,10 @@ struct App {
     tasks: Tasks,
     /// The watches that are broken, each with what to tell of it.
     broken_watches: BTreeMap<Watched, String>,
+    /// Takes the neighbours on which a choice among several ways depends.
+    followed: Followed,
+    /// Those of them that do not answer.
+    failed_neighbours: BTreeSet<LinkNeighbour>,
     tracing: Tracing,
     host: Host,
     table: Table,
@@ -141,7 +147,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut tasks = Tasks::default();
     let asks = metrics::serve(config.metrics, &mut tasks).await?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
-    let changes = watches::start(&mut tasks, config.masquerade)?;
+    let (changes, followed) = watches::start(&mut tasks, config.masquerade)?;
     let sources = source::enabled(&config);
     let starts = format!(
         "agent of node {} starts: version {}, state {}, pins in {}, programs attached by {}",
@@ -160,7 +166,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     drop(update_sender);
     tasks.adopt("api", tokio::spawn(server.run(call_sender, trace_sender)));
-    let mut app = App::new(config, log, places, datapath, Tracing::new(traces), tasks, stop.clone());
+    let mut app =
+        App::new(config, log, places, datapath, Tracing::new(traces), (tasks, followed), stop.clone());
     app.events.record(EventKind::AgentStarted, starts);
     app.run(Inputs { updates, changes, calls, asks }, &stop).await
 }
@@ -180,7 +187,7 @@ impl App {
         places: BTreeMap<SourceId, String>,
         datapath: BpfDatapath,
         tracing: Tracing,
-        tasks: Tasks,
+        (tasks, followed): (Tasks, Followed),
         stop: Stop,
     ) -> Self {
         let mut events = Events::default();
@@ -189,6 +196,8 @@ impl App {
         Self {
             log,
             tasks,
+            followed,
+            failed_neighbours: BTreeSet::new(),
             tracing,
             table: Table::new(places.keys().cloned()),
             places,
@@ -259,6 +268,10 @@ impl App {
                 self.due = self.due.min(Instant::now() + HOST_SETTLE);
             }
             Some(report) = changes.path_mtu.recv() => self.learn_path_mtu(&report),
+            Ok(()) = changes.failed.changed() => {
+                self.failed_neighbours.clone_from(&changes.failed.borrow_and_update());
+                self.due = Instant::now();
+            }
             Some(news) = changes.watches.recv() => self.follow_watch(news),
             ended = self.tasks.ended() => {
                 service::failing(&ended.to_string());
@@ -373,15 +386,5 @@ impl App {
 
     fn sources_are_healthy(&self) -> bool {
         self.table.statuses().iter().all(|status| status.synced && status.error.is_none())
-    }
-
-    /// Keeps the neighbours fresh to which XDP sends past the stack.
-    async fn confirm_neighbours(&self) {
-        let next_hops = &self.resolved.wanted.datapath.next_hops;
-        let remote = next_hops.iter().filter(|(key, _)| matches!(key, NextHopKey::Node(_)));
-        let used = remote.filter_map(|(_, hop)| Some((hop.interface, address_of(hop.gateway)?))).collect();
-        if let Err(error) = self.host.confirm_neighbours(&used).await {
-            warn!("neighbours that XDP sends to are not confirmed: {error}");
-        }
     }
 }

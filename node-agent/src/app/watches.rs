@@ -3,21 +3,22 @@
 //! as one is broken, `status` says so.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Display},
     time::Duration,
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 use tracing::info;
 
 use super::{App, path_mtu, tasks::Tasks};
 use crate::{
-    host::{Changes, HostError, HostWatch, PathMtuWatch},
+    host::{Changes, HostError, HostWatch, PathMtuWatch, Reachability},
     masquerade::TableWatch,
-    model::TooBigReport,
+    model::{LinkNeighbour, TooBigReport},
 };
 
 /// The first pause before a watch is started again.
@@ -34,6 +35,8 @@ pub(super) enum Watched {
     Table,
     /// What routers tell of the path MTU.
     PathMtu,
+    /// Neighbours on which a choice among several ways depends.
+    Neighbours,
 }
 
 impl Watched {
@@ -43,6 +46,7 @@ impl Watched {
             Self::Host => "host-watch",
             Self::Table => "table-watch",
             Self::PathMtu => "path-mtu-watch",
+            Self::Neighbours => "neighbours-watch",
         }
     }
 
@@ -52,6 +56,7 @@ impl Watched {
             Self::Host => "changes of the host's network are found by the audit only",
             Self::Table => "changes of the nftables table are found by the audit only",
             Self::PathMtu => "every link between the nodes must take what the uplinks do",
+            Self::Neighbours => "neighbours that do not answer stay in use",
         }
     }
 }
@@ -71,14 +76,19 @@ pub(super) struct Told {
     pub(super) hooks: mpsc::Receiver<()>,
     pub(super) table: mpsc::Receiver<()>,
     pub(super) path_mtu: mpsc::Receiver<TooBigReport>,
+    /// Those of [`Followed`] that do not answer.
+    pub(super) failed: watch::Receiver<BTreeSet<LinkNeighbour>>,
     pub(super) watches: mpsc::Receiver<WatchNews>,
 }
+
+/// Takes the neighbours that are to be followed.
+pub(super) type Followed = watch::Sender<BTreeSet<LinkNeighbour>>;
 
 /// Starts the watches, that of the table only where there is to be one.
 ///
 /// # Errors
 /// The host's network cannot be watched.
-pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<Told, HostError> {
+pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<(Told, Followed), HostError> {
     let (network, network_changed) = mpsc::channel(1);
     let (hooks, hooks_changed) = mpsc::channel(1);
     let (table, table_changed) = mpsc::channel(1);
@@ -94,7 +104,20 @@ pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<Told, HostErr
     }
     let run = move |watch: PathMtuWatch| watch.run(reports.clone());
     spawn(tasks, Watched::PathMtu, None, PathMtuWatch::subscribe, run, &news);
-    Ok(Told { network: network_changed, hooks: hooks_changed, table: table_changed, path_mtu, watches })
+    let (followed, neighbours) = watch::channel(BTreeSet::new());
+    let (failing, failed) = watch::channel(BTreeSet::new());
+    let run = move |watch: Reachability| watch.run(neighbours.clone(), failing.clone());
+    let begin = || Ok::<_, HostError>(Reachability::new());
+    spawn(tasks, Watched::Neighbours, None, begin, run, &news);
+    let told = Told {
+        network: network_changed,
+        hooks: hooks_changed,
+        table: table_changed,
+        path_mtu,
+        failed,
+        watches,
+    };
+    Ok((told, followed))
 }
 
 fn spawn<W, E, R>(

@@ -2,7 +2,7 @@
 //!
 //! Everything acts on the network namespace of the calling thread, so the agent runs on a single-threaded
 //! runtime. Decoding and encoding are pure (`*_message`); the only I/O is in `session`, `one_request`,
-//! `namespaces`, `sysctl` and `watch`.
+//! `namespaces`, `sysctl`, `watch` and `reachability`.
 
 mod address_message;
 mod apply;
@@ -13,10 +13,12 @@ mod link_message;
 mod mtu;
 mod namespaces;
 mod neighbour;
+mod neighbour_event;
 mod neighbour_message;
 mod observe;
 mod one_request;
 mod path_mtu;
+mod reachability;
 mod route_message;
 mod session;
 mod sysctl;
@@ -25,6 +27,7 @@ mod watch;
 pub use error::HostError;
 pub use neighbour::Neighbour;
 pub use path_mtu::PathMtuWatch;
+pub use reachability::Reachability;
 pub use watch::{Changes, HostWatch};
 
 use sysctl::Sysctls;

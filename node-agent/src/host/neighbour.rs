@@ -1,18 +1,23 @@
 //! The neighbour table: for `node-agent lookup`, and kept right for what goes past the stack.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
 };
 use nix::errno::Errno;
+use rtnetlink::packet_core::NLM_F_CREATE;
 use serde::Serialize;
 
 use super::{
     Host, HostError,
     session::{NetlinkError, Session},
 };
+use crate::model::LinkNeighbour;
 
 /// What the kernel knows of a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,48 +46,66 @@ impl Host {
 
     /// Makes the kernel confirm those of these neighbours that it has not heard of for a while, as if a packet
     /// had just been sent to them. What goes past its stack does not do that: a neighbour that has another
-    /// link-layer address, or is gone, would never be noticed. Each is named by interface index and address.
+    /// link-layer address, or is gone, would never be noticed.
     ///
     /// # Errors
     ///
     /// If the neighbour table cannot be read.
-    pub async fn confirm_neighbours(&self, used: &BTreeSet<(u32, IpAddr)>) -> Result<(), HostError> {
+    pub async fn confirm_neighbours(&self, used: &BTreeSet<LinkNeighbour>) -> Result<(), HostError> {
         let session = Session::open()?;
-        let families: BTreeSet<bool> = used.iter().map(|(_, address)| address.is_ipv4()).collect();
-        for v4 in families {
-            let dump = session.dump(RouteNetlinkMessage::GetNeighbour(of_family(v4))).await;
-            let entries = dump.map_err(|reason| HostError::Read { table: "neighbours", reason })?;
-            for message in entries.iter().filter_map(|entry| confirmation(entry, used)) {
-                // It may have gone meanwhile; then the next packet finds it.
-                let _ = session.change(RouteNetlinkMessage::NewNeighbour(message), 0).await;
+        for (neighbour, state) in states(&session, used).await? {
+            if state == NeighbourState::Stale {
+                probe(&session, neighbour).await;
             }
         }
         Ok(())
     }
 }
 
-fn of_family(v4: bool) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    message
+/// The states of those of these neighbours of which the kernel has an entry.
+pub(super) async fn states(
+    session: &Session,
+    of: &BTreeSet<LinkNeighbour>,
+) -> Result<BTreeMap<LinkNeighbour, NeighbourState>, HostError> {
+    let mut states = BTreeMap::new();
+    let families: BTreeSet<bool> = of.iter().map(|neighbour| neighbour.address.is_ipv4()).collect();
+    for v4 in families {
+        let dump = session.dump(RouteNetlinkMessage::GetNeighbour(of_family(v4))).await;
+        let entries = dump.map_err(|reason| HostError::Read { table: "neighbours", reason })?;
+        states.extend(entries.iter().filter_map(state).filter(|(neighbour, _)| of.contains(neighbour)));
+    }
+    Ok(states)
 }
 
-/// What makes the kernel confirm this entry; nothing if there is no need.
-fn confirmation(entry: &RouteNetlinkMessage, used: &BTreeSet<(u32, IpAddr)>) -> Option<NeighbourMessage> {
+fn state(entry: &RouteNetlinkMessage) -> Option<(LinkNeighbour, NeighbourState)> {
     let RouteNetlinkMessage::NewNeighbour(entry) = entry else { return None };
     let address = entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     })?;
-    if entry.header.state != NeighbourState::Stale || !used.contains(&(entry.header.ifindex, address)) {
-        return None;
-    }
+    Some((LinkNeighbour { link: entry.header.ifindex, address }, entry.header.state))
+}
+
+/// Makes the kernel ask a neighbour whether it is there, as a packet to it would.
+pub(super) async fn probe(session: &Session, neighbour: LinkNeighbour) {
+    let message = RouteNetlinkMessage::NewNeighbour(probing(neighbour));
+    // Its link may have gone meanwhile; then it does not matter any more.
+    let _ = session.change(message, NLM_F_CREATE).await;
+}
+
+fn probing(LinkNeighbour { link, address }: LinkNeighbour) -> NeighbourMessage {
     let mut message = of_family(address.is_ipv4());
-    message.header.ifindex = entry.header.ifindex;
+    message.header.ifindex = link;
     message.header.flags = NeighbourFlags::Use;
     message.attributes = vec![NeighbourAttribute::Destination(address.into())];
-    Some(message)
+    message
+}
+
+fn of_family(v4: bool) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message
 }
 
 fn get_neighbour(link: u32, address: IpAddr) -> RouteNetlinkMessage {
@@ -130,26 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn only_stale_neighbours_that_are_used_are_confirmed() {
-        let [used, other]: [IpAddr; 2] = ["10.0.1.12", "10.0.1.13"].map(|text| text.parse().unwrap());
-        let entry = |link, address: IpAddr, state| {
-            let mut message = of_family(true);
-            (message.header.ifindex, message.header.state) = (link, state);
-            message.attributes = vec![NeighbourAttribute::Destination(address.into())];
-            RouteNetlinkMessage::NewNeighbour(message)
-        };
-        let all = BTreeSet::from([(2, used)]);
-        let message = confirmation(&entry(2, used, NeighbourState::Stale), &all).unwrap();
-        assert_eq!((message.header.ifindex, message.header.flags), (2, NeighbourFlags::Use));
-        assert_eq!(message.attributes, [NeighbourAttribute::Destination(used.into())]);
-        for (link, address, state) in [
-            (2, used, NeighbourState::Reachable),
-            (2, used, NeighbourState::Failed),
-            (2, used, NeighbourState::Permanent),
-            (3, used, NeighbourState::Stale),
-            (2, other, NeighbourState::Stale),
-        ] {
-            assert_eq!(confirmation(&entry(link, address, state), &all), None);
+    fn an_entry_is_read_and_asked_again_by_link_and_address() {
+        for address in ["10.0.1.12", "fe80::1"] {
+            let neighbour = LinkNeighbour { link: 2, address: address.parse().unwrap() };
+            let mut message = probing(neighbour);
+            assert_eq!(message.header.flags, NeighbourFlags::Use);
+            message.header.state = NeighbourState::Stale;
+            let entry = RouteNetlinkMessage::NewNeighbour(message.clone());
+            assert_eq!(state(&entry), Some((neighbour, NeighbourState::Stale)));
+            message.attributes.clear();
+            assert_eq!(state(&RouteNetlinkMessage::NewNeighbour(message)), None);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reads the host's network.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher as _},
 };
 
@@ -24,9 +24,8 @@ const FAMILIES: [(AddressFamily, model::AddressFamily); 2] =
     [(AddressFamily::Inet, model::AddressFamily::V4), (AddressFamily::Inet6, model::AddressFamily::V6)];
 
 impl Host {
-    /// Links, addresses, routes of the main table and sysctls, as they are now; what routers have told, the caller
-    /// fills in. Each table is consistent in
-    /// itself; what changes between the tables is told by [`super::HostWatch`].
+    /// Links, addresses, routes of the main table and sysctls, as they are now; what routers have told, and
+    /// which neighbours do not answer, the caller fills in. Each table is consistent in itself; what changes between the tables is told by [`super::HostWatch`].
     ///
     /// # Errors
     ///
@@ -74,6 +73,7 @@ impl Host {
             forwarding_v6,
             reverse_path_all: self.sysctls.reverse_path_all()?,
             path_mtus: BTreeMap::new(),
+            failed_neighbours: BTreeSet::new(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use netlink_packet_route::neighbour::NeighbourState;
 use nix::errno::Errno;
 use rtnetlink::{
     MulticastGroup,
@@ -10,7 +11,10 @@ use rtnetlink::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::HostError;
+use super::{
+    HostError,
+    neighbour_event::{self, NOTIFICATION_BYTES, NeighbourEvent, RTM_DELNEIGH, RTM_NEWNEIGH},
+};
 use crate::model::KernelRoute;
 
 /// What a change of can make what is known out of date.
@@ -26,9 +30,6 @@ const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Tc,
 ];
 
-/// Enough to see what a notification is about, all attributes of an IPv6 neighbour among it: the kernel cuts off the rest.
-const NOTIFICATION_BYTES: usize = 256;
-
 /// What changed since the last one was received. The agent's own changes count too: observing anew then finds nothing to
 /// do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,41 +42,21 @@ pub enum HostChanged {
 
 /// What a notification can make out of date; nothing for what concerns nobody here.
 fn concerns(notification: &[u8]) -> Option<HostChanged> {
-    let kind = u16::from_ne_bytes(notification.get(4..6)?.try_into().ok()?);
-    match kind {
-        RTM_NEWNEIGH | RTM_DELNEIGH => {
-            // `ndm_state`. The kernel's own neighbours come and go all the time. One of ours that somebody deletes or
-            // changes is told with the state that it got, failed for example, not with the one that it had.
-            let state = u16::from_ne_bytes(notification.get(24..26)?.try_into().ok()?);
-            (state & NUD_PERMANENT != 0 || is_our_neighbour(notification)).then_some(HostChanged::Network)
-        }
+    if let Some(NeighbourEvent { state, protocol, .. }) = neighbour_event::parse(notification) {
+        // The kernel's own neighbours come and go all the time. One of ours that somebody deletes or changes is told with
+        // the state that it got, failed for example, not with the one that it had.
+        let matters = state == NeighbourState::Permanent || protocol == Some(KernelRoute::PROTOCOL);
+        return matters.then_some(HostChanged::Network);
+    }
+    match u16::from_ne_bytes(notification.get(4..6)?.try_into().ok()?) {
         RTM_NEWQDISC | RTM_DELQDISC | RTM_NEWTFILTER | RTM_DELTFILTER => Some(HostChanged::Hooks),
-        // Classes, chains and actions: none of ours.
-        RTM_NEWQDISC..=RTM_LAST_TC | RTM_NEWCHAIN..=RTM_LAST_CHAIN => None,
+        // Classes, chains and actions: none of ours. A neighbour of which too little is told: nobody's.
+        RTM_NEWNEIGH | RTM_DELNEIGH | RTM_NEWQDISC..=RTM_LAST_TC | RTM_NEWCHAIN..=RTM_LAST_CHAIN => None,
         _ => Some(HostChanged::Network),
     }
 }
 
-/// Whether a notification about a neighbour carries our protocol number.
-fn is_our_neighbour(notification: &[u8]) -> bool {
-    let mut attributes = notification.get(NEIGHBOUR_HEADERS..).unwrap_or_default();
-    while let [low, high, kind_low, kind_high, ..] = *attributes {
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let Some(value) = attributes.get(4..length) else { return false };
-        if u16::from_ne_bytes([kind_low, kind_high]) == NDA_PROTOCOL {
-            return value == [KernelRoute::PROTOCOL];
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    false
-}
-
-/// Bytes of `struct nlmsghdr` and `struct ndmsg`.
-const NEIGHBOUR_HEADERS: usize = 16 + 12;
-// linux/rtnetlink.h and linux/neighbour.h
-const NDA_PROTOCOL: u16 = 12;
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_DELNEIGH: u16 = 29;
+// linux/rtnetlink.h
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
@@ -84,7 +65,6 @@ const RTM_DELTFILTER: u16 = 45;
 const RTM_LAST_TC: u16 = 50;
 const RTM_NEWCHAIN: u16 = 100;
 const RTM_LAST_CHAIN: u16 = 102;
-const NUD_PERMANENT: u16 = 0x80;
 
 /// A subscription to changes, from the moment of its creation.
 pub struct HostWatch {
@@ -149,13 +129,13 @@ fn tell(changed: &mpsc::Sender<()>) {
 }
 
 /// Whether notifications were lost because the socket's buffer was full. That is a change like any other.
-fn is_overrun(error: &io::Error) -> bool {
+pub(super) fn is_overrun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::neighbour_event::tests::notification as notification_of, *};
 
     #[test]
     fn what_concerns_nobody_here_is_not_told() {
@@ -165,6 +145,7 @@ mod tests {
             bytes[24..26].copy_from_slice(&state.to_ne_bytes());
             concerns(&bytes)
         };
+        const NUD_PERMANENT: u16 = 0x80;
         const RTM_NEWROUTE: u16 = 24;
         const RTM_NEWNETCONF: u16 = 80;
         const REACHABLE: u16 = 0x02;
@@ -185,30 +166,13 @@ mod tests {
 
     /// What the kernel tells when `ip neighbour del` takes a permanent one away: deleted, with the state failed.
     fn deleted_neighbour(protocol: Option<u8>) -> Vec<u8> {
-        let mut bytes = vec![0; NEIGHBOUR_HEADERS];
-        bytes[4..6].copy_from_slice(&RTM_DELNEIGH.to_ne_bytes());
-        bytes[24..26].copy_from_slice(&0x20_u16.to_ne_bytes());
-        let mut attribute = |kind: u16, value: &[u8]| {
-            let length = u16::try_from(4 + value.len()).unwrap();
-            bytes.extend([length.to_ne_bytes(), kind.to_ne_bytes()].concat());
-            bytes.extend(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        };
-        // The address, the number of probes, the times.
-        attribute(1, &[0xfe; 16]);
-        attribute(4, &[0; 4]);
-        attribute(3, &[0; 16]);
-        if let Some(protocol) = protocol {
-            attribute(NDA_PROTOCOL, &[protocol]);
-        }
-        bytes
+        notification_of(true, NeighbourState::Failed, &[0xfe; 16], protocol)
     }
 
     #[test]
     fn a_neighbour_of_ours_that_somebody_deletes_is_told() {
         let ours = deleted_neighbour(Some(KernelRoute::PROTOCOL));
         assert_eq!(concerns(&ours), Some(HostChanged::Network));
-        assert!(ours.len() <= NOTIFICATION_BYTES);
         for other in [None, Some(0), Some(KernelRoute::PROTOCOL + 1)] {
             assert_eq!(concerns(&deleted_neighbour(other)), None, "{other:?}");
         }

@@ -1,9 +1,12 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AddressFamily, PlaceholderNeighbour, Prefix, VethPeer};
+use super::{AddressFamily, LinkNeighbour, PlaceholderNeighbour, Prefix, VethPeer};
 
 /// The host's network as the kernel reported it: links, addresses and the main routing table, and what routers
 /// beyond it have told.
@@ -25,6 +28,9 @@ pub struct HostView {
     pub reverse_path_all: u8,
     /// Largest encapsulated packets that pass to other nodes' addresses, in bytes, where a router has told of a limit.
     pub path_mtus: BTreeMap<IpAddr, u32>,
+    /// Neighbours that do not answer (`failed`, and since then not heard of), of those that a choice among several ways
+    /// depends on.
+    pub failed_neighbours: BTreeSet<LinkNeighbour>,
 }
 
 impl HostView {
@@ -41,9 +47,10 @@ impl HostView {
             forwarding_v6,
             reverse_path_all,
             path_mtus,
+            failed_neighbours,
         } = self;
-        (links, addresses, neighbours, path_mtus)
-            == (&other.links, &other.addresses, &other.neighbours, &other.path_mtus)
+        (links, addresses, neighbours) == (&other.links, &other.addresses, &other.neighbours)
+            && (path_mtus, failed_neighbours) == (&other.path_mtus, &other.failed_neighbours)
             && (forwarding_v4, forwarding_v6, reverse_path_all)
                 == (&other.forwarding_v4, &other.forwarding_v6, &other.reverse_path_all)
     }

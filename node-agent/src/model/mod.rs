@@ -28,7 +28,7 @@ pub use host_change::{AddressChange, HostChange, NeighbourChange, RouteChange, S
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use kernel_answer::{KernelAnswer, LinkState};
 pub use name::{NameError, NodeName, PodName};
-pub use neighbour::PlaceholderNeighbour;
+pub use neighbour::{LinkNeighbour, PlaceholderNeighbour};
 pub use path_mtu::TooBigReport;
 pub use pod_mtu::{MtuChange, PodMtu, VethEnd, VethPeer};
 pub use prefix::{Prefix, PrefixError};

@@ -1,6 +1,15 @@
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::Serialize;
+
+/// A neighbour on a link: what packets are sent to there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct LinkNeighbour {
+    /// Interface index.
+    pub link: u32,
+    /// Its address.
+    pub address: IpAddr,
+}
 
 /// An IPv6 neighbour that stands for an IPv4 gateway: the kernel has no IPv6 route by an IPv4 gateway. The
 /// kernel's routes to IPv6 prefixes behind an IPv4 underlay lead to it, so that their packets get to the

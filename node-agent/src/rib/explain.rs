@@ -152,7 +152,10 @@ fn row(selection: &Selection, resolved: &Resolved, prefix: Prefix, candidate: &C
         underlay: path.and_then(|path| path.underlay),
         origin: candidate.origin.clone(),
         refused,
-        losers: unusable(resolved, prefix, candidate).chain(losers(selection, &prefix)).collect(),
+        losers: unusable(resolved, prefix, candidate)
+            .chain(left_out(resolved, key, candidate))
+            .chain(losers(selection, &prefix))
+            .collect(),
     }
 }
 
@@ -166,6 +169,20 @@ fn unusable<'r>(
     next_hops.map(|(next_hop, reason)| LoserRow {
         candidate: format!("next hop {next_hop}"),
         reason: reason.clone(),
+        origin: candidate.origin.clone(),
+    })
+}
+
+/// Ways to the next hop that are not used, beside those that are.
+fn left_out<'r>(
+    resolved: &'r Resolved,
+    key: Option<&NextHopKey>,
+    candidate: &'r Candidate,
+) -> impl Iterator<Item = LoserRow> + use<'r> {
+    let left_out = key.and_then(|key| resolved.left_out.get(key)).into_iter().flatten();
+    left_out.map(|left_out| LoserRow {
+        candidate: left_out.what.clone(),
+        reason: left_out.reason.clone(),
         origin: candidate.origin.clone(),
     })
 }

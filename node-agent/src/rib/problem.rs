@@ -48,13 +48,15 @@ pub enum ProblemKind {
     RouteOverlapsCluster,
     /// A next hop of a route to what is outside cannot be used.
     NextHopUnusable,
+    /// A neighbour that one of several ways leads by does not answer.
+    NeighbourSilent,
     /// The host has no loopback interface to put its host address on.
     NoLoopback,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::OwnNodeUnusable,
         Self::DuplicateObject,
         Self::DuplicateNodeAddress,
@@ -75,6 +77,7 @@ impl ProblemKind {
         Self::PrefixOverlapsHost,
         Self::RouteOverlapsCluster,
         Self::NextHopUnusable,
+        Self::NeighbourSilent,
         Self::NoLoopback,
     ];
 
@@ -102,6 +105,7 @@ impl ProblemKind {
             Self::PrefixOverlapsHost => "prefix-overlaps-host",
             Self::RouteOverlapsCluster => "route-overlaps-cluster",
             Self::NextHopUnusable => "next-hop-unusable",
+            Self::NeighbourSilent => "neighbour-silent",
             Self::NoLoopback => "no-loopback",
         }
     }

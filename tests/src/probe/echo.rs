@@ -155,15 +155,27 @@ pub fn udp(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize) -> Result<Seen>
     udp_at(from, SocketAddr::new(to.address(), ECHO_PORT), bytes)
 }
 
+/// The same with an answer within this time.
+///
+/// # Errors
+/// If nothing comes back in time, or something else.
+pub fn udp_within(from: &dyn Endpoint, to: &dyn Endpoint, bytes: usize, timeout: Duration) -> Result<Seen> {
+    udp_exchange(from, SocketAddr::new(to.address(), ECHO_PORT), bytes, timeout)
+}
+
 /// The same to an address behind which an echo server is: a Service's, for example.
 ///
 /// # Errors
 /// As [`udp`].
 pub fn udp_at(from: &dyn Endpoint, address: SocketAddr, bytes: usize) -> Result<Seen> {
+    udp_exchange(from, address, bytes, TIMEOUT)
+}
+
+fn udp_exchange(from: &dyn Endpoint, address: SocketAddr, bytes: usize, timeout: Duration) -> Result<Seen> {
     let payload = payload(bytes);
     let exchange = || -> io::Result<Vec<u8>> {
         let socket = UdpSocket::bind((Family::of(address.ip()).unspecified(), 0))?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_read_timeout(Some(timeout))?;
         socket.connect(address)?;
         socket.send(&payload)?;
         let mut received = vec![0; 65536];

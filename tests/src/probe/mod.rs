@@ -19,7 +19,7 @@ mod udp_gso;
 pub use arrivals::Arrivals;
 pub use bulk::{Bulk, bulk, bulk_by};
 pub use datagram::datagram;
-pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, tcp_at, udp, udp_at};
+pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, tcp_at, udp, udp_at, udp_within};
 pub use iperf::{Throughput, throughput};
 pub use ping::{Answer, Fragmentation, Ping, traceroute};
 pub use rate::rate;

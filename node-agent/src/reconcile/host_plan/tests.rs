@@ -39,6 +39,7 @@ fn host() -> HostView {
         forwarding_v6: Some(true),
         reverse_path_all: 0,
         path_mtus: BTreeMap::new(),
+        failed_neighbours: BTreeSet::new(),
     }
 }
 

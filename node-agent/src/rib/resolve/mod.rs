@@ -22,8 +22,8 @@ use node_ebpf_common::{Endpoint, Hook, NextHop, NextHopKind, Settings, SourceChe
 
 use super::{Candidate, OwnNode, Problem, ProblemKind, Role, Selection, Target, address::to_map};
 use crate::model::{
-    AddressFamily, Attachment, HostView, NextHopKey, NodeName, OwnAddress, PodMtu, PodName, Prefix, Wanted,
-    WantedDatapath, WantedHost, WantedRoute,
+    AddressFamily, Attachment, HostView, LinkNeighbour, NextHopKey, NodeName, OwnAddress, PodMtu, PodName,
+    Prefix, Wanted, WantedDatapath, WantedHost, WantedRoute,
 };
 use outside::Outside;
 pub(super) use overlap::around;
@@ -56,6 +56,15 @@ pub struct Path {
     pub link_mtu: u32,
 }
 
+/// One of several ways that is not used, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which one: `leg via 10.0.1.1 dev eth0`.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What the selection means on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolved {
@@ -70,6 +79,10 @@ pub struct Resolved {
     pub refused: BTreeMap<Prefix, String>,
     /// Next hops of routes to what is outside that are not used, and why, for people.
     pub unusable: BTreeMap<Prefix, Vec<(IpAddr, String)>>,
+    /// Legs of the kernel's routes that are not used to a node, though others are.
+    pub left_out: BTreeMap<NextHopKey, Vec<LeftOut>>,
+    /// Neighbours on whose answers a choice among several ways depends, whether or not they answer now.
+    pub deciding: BTreeSet<LinkNeighbour>,
     /// The MTU of local pods.
     pub pod_mtu: ChosenMtu,
     /// Problems found here, in order of kind and text; the selection's own are not repeated.

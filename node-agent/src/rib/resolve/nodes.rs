@@ -5,10 +5,14 @@ use std::{
 
 use node_ebpf_common::{NextHop, NextHopKind};
 
-use super::{Path, ProblemKind, Resolver, Role, Target, underlay::Hop};
+use super::{
+    LeftOut, Path, ProblemKind, Resolver, Role, Target,
+    underlay::{Hop, NoHop, Ways},
+};
 use crate::{
     model::{
-        AddressFamily, Cluster, EncapsulationMode, NextHopKey, Node, NodeName, NodePath, NonAdjacent, Via,
+        AddressFamily, Cluster, EncapsulationMode, NextHopKey, Node, NodeName, NodePath, NonAdjacent,
+        RouteLeg, Via,
     },
     rib::address::to_map,
 };
@@ -138,12 +142,13 @@ impl<'a> Resolver<'a> {
             self.node_problem(way.told, ProblemKind::RemoteAddressIsLocal, text);
             return Err(reason);
         }
-        let hops = self.underlay.hops(remote).map_err(|why| {
+        let mut ways = self.underlay.ways(remote).map_err(|why| {
             let reason = format!("no route to node {} ({remote}): {why}", node.name);
             self.node_problem(way.told, ProblemKind::NoRouteToNode, reason.clone());
             reason
         })?;
-        let hops = alike(hops);
+        self.out.deciding.append(&mut ways.deciding);
+        let Ways { hops, left_out, .. } = alike(ways);
         let Some(first) = hops.first() else { return Err(format!("no route to node {}", node.name)) };
         let kind = self.kind(way, first)?;
         let mtu = self.packet_mtu(way, kind, first);
@@ -156,7 +161,23 @@ impl<'a> Resolver<'a> {
             }
             self.groups.insert(key.clone(), members.into_keys().collect());
         }
+        self.leave_out(&key, left_out);
         Ok(key)
+    }
+
+    /// Remembers which legs are not used to a node, and tells of neighbours that do not answer: once, whatever the number
+    /// of nodes behind them.
+    fn leave_out(&mut self, key: &NextHopKey, left_out: Vec<(RouteLeg, NoHop)>) {
+        for (leg, why) in left_out {
+            if matches!(why, NoHop::Silent(..)) {
+                self.problem(ProblemKind::NeighbourSilent, format!("{why}: flows go by that one"));
+            }
+            let interface = self.underlay.link(leg.link);
+            let interface = interface.map_or_else(|| format!("#{}", leg.link), |link| link.name.clone());
+            let gateway = leg.gateway.map(|gateway| format!("via {gateway} ")).unwrap_or_default();
+            let left_out = LeftOut { what: format!("leg {gateway}dev {interface}"), reason: why.to_string() };
+            self.out.left_out.entry(key.clone()).or_default().push(left_out);
+        }
     }
 
     fn add_way(&mut self, key: &NextHopKey, way: &Way<'_>, kind: NextHopKind, hop: &Hop<'_>, mtu: u32) {
@@ -242,11 +263,15 @@ impl<'a> Resolver<'a> {
 
 /// The ways among which the packets to a node are spread: all with a gateway or all without, as the first, since that
 /// decides whether packets are encapsulated, and with the smallest MTU of them, since a packet may take any.
-fn alike(mut hops: Vec<Hop<'_>>) -> Vec<Hop<'_>> {
+fn alike(ways: Ways<'_>) -> Ways<'_> {
+    let Ways { hops, mut left_out, deciding } = ways;
     let adjacent = hops.first().is_some_and(|hop| hop.gateway.is_none());
-    hops.retain(|hop| hop.gateway.is_none() == adjacent);
+    let (hops, others): (Vec<_>, Vec<_>) =
+        hops.into_iter().partition(|hop| hop.gateway.is_none() == adjacent);
+    let first = if adjacent { "no gateway" } else { "a gateway" };
+    left_out.extend(others.iter().map(|hop| (hop.leg(), NoHop::Unlike(hop.route, first))));
     let mtu = hops.iter().map(|hop| hop.mtu).min().unwrap_or_default();
-    hops.into_iter().map(|hop| Hop { mtu, ..hop }).collect()
+    Ways { hops: hops.into_iter().map(|hop| Hop { mtu, ..hop }).collect(), left_out, deciding }
 }
 
 /// Bytes of the header that packets get in front.

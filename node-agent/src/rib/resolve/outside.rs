@@ -10,8 +10,8 @@ use node_ebpf_common::{NextHop, NextHopKind};
 
 use super::{Path, ProblemKind, Resolver, Target};
 use crate::{
-    model::{AddressFamily, NextHopKey, NextHopSet, NodeName, Prefix, Via},
-    rib::address::to_map,
+    model::{AddressFamily, LinkNeighbour, NextHopKey, NextHopSet, NodeName, Prefix, Via},
+    rib::address::{address_of, to_map},
 };
 
 /// What the next hops of a route come to.
@@ -71,17 +71,18 @@ impl<'a> Resolver<'a> {
             let way = Err(format!("next hop {own} is this host itself, whose own stack decides"));
             return Outside { way, unusable: Vec::new() };
         }
-        let (mut usable, mut unusable): (Vec<Usable>, Vec<(IpAddr, String)>) = Default::default();
+        let (mut usable, mut unusable) = (Vec::new(), Vec::new());
         for &next_hop in next_hops {
             let found = match nodes.get(&next_hop) {
                 Some(name) => self.by_node(family, name),
                 None => self.by_neighbour(next_hop),
             };
             match found {
-                Ok(found) => usable.push(found),
+                Ok(found) => usable.push((next_hop, found)),
                 Err(reason) => unusable.push((next_hop, reason)),
             }
         }
+        let usable = self.answering(usable, &mut unusable);
         let way = match usable.as_slice() {
             [] => {
                 let reasons: Vec<String> =
@@ -92,6 +93,33 @@ impl<'a> Resolver<'a> {
             several => self.group(NextHopSet { inner: family, next_hops: next_hops.clone() }, several),
         };
         Outside { way, unusable }
+    }
+
+    /// Takes next hops out whose neighbours do not answer, unless that is all of them.
+    fn answering(
+        &mut self,
+        usable: Vec<(IpAddr, Usable)>,
+        unusable: &mut Vec<(IpAddr, String)>,
+    ) -> Vec<Usable> {
+        let neighbours = |usable: &Usable| -> Vec<LinkNeighbour> {
+            let members = usable.members.iter().filter_map(|key| self.next_hops.get(key));
+            let neighbour = |hop: &NextHop| {
+                Some(LinkNeighbour { link: hop.interface, address: address_of(hop.gateway)? })
+            };
+            members.filter_map(neighbour).collect()
+        };
+        let silent = |usable: &Usable| neighbours(usable).into_iter().all(|one| self.underlay.is_silent(one));
+        if usable.len() > 1 {
+            let deciding: Vec<_> = usable.iter().flat_map(|(_, usable)| neighbours(usable)).collect();
+            let any_answers = usable.iter().any(|(_, usable)| !silent(usable));
+            let (out, kept): (Vec<_>, Vec<_>) =
+                usable.into_iter().partition(|(_, usable)| any_answers && silent(usable));
+            let reason = "its neighbour does not answer, and that of another next hop does";
+            unusable.extend(out.into_iter().map(|(next_hop, _)| (next_hop, reason.to_owned())));
+            self.out.deciding.extend(deciding);
+            return kept.into_iter().map(|(_, usable)| usable).collect();
+        }
+        usable.into_iter().map(|(_, usable)| usable).collect()
     }
 
     /// A node's address leads the way that packets to its pods go, if that is without an outer header: out of a tunnel a
@@ -115,9 +143,10 @@ impl<'a> Resolver<'a> {
 
     /// Any other address must be adjacent.
     fn by_neighbour(&mut self, gateway: IpAddr) -> Result<Usable, String> {
-        let hops = self.underlay.hops(gateway).map_err(|why| why.to_string())?;
-        let first = hops.first().and_then(|hop| hop.gateway);
-        let hop = hops.into_iter().find(|hop| hop.gateway.is_none()).ok_or_else(|| {
+        let mut ways = self.underlay.ways(gateway).map_err(|why| why.to_string())?;
+        self.out.deciding.append(&mut ways.deciding);
+        let first = ways.hops.first().and_then(|hop| hop.gateway);
+        let hop = ways.hops.into_iter().find(|hop| hop.gateway.is_none()).ok_or_else(|| {
             let way = first.map(|first| format!(": {first} is on the way")).unwrap_or_default();
             format!("it is no node's address and not adjacent{way}")
         })?;

@@ -73,6 +73,7 @@ fn host() -> HostView {
         forwarding_v6: Some(false),
         reverse_path_all: 0,
         path_mtus: BTreeMap::new(),
+        failed_neighbours: BTreeSet::new(),
     }
 }
 

@@ -1,9 +1,12 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
-use crate::model::{HostView, KernelRoute, Link, Prefix, RouteKind, RouteLeg};
+use crate::model::{HostView, KernelRoute, Link, LinkNeighbour, Prefix, RouteKind, RouteLeg};
 
 /// `RTPROT_KERNEL`: the kernel made the route itself, because an interface has an address in the network.
 const MADE_BY_KERNEL: u8 = 2;
@@ -14,6 +17,18 @@ pub(super) struct Underlay<'a> {
     by_name: BTreeMap<&'a str, &'a Link>,
     holders: BTreeMap<IpAddr, Vec<u32>>,
     routes: JointPrefixMap<IpNet, &'a KernelRoute>,
+    failed: &'a BTreeSet<LinkNeighbour>,
+}
+
+/// The ways to an address.
+#[derive(Debug, Default)]
+pub(super) struct Ways<'a> {
+    /// Those that are used, in the kernel's order; at least one.
+    pub(super) hops: Vec<Hop<'a>>,
+    /// The legs of a multipath route that are not, and why.
+    pub(super) left_out: Vec<(RouteLeg, NoHop)>,
+    /// Neighbours on whose answers the choice among several ways depends.
+    pub(super) deciding: BTreeSet<LinkNeighbour>,
 }
 
 /// The way to an address.
@@ -27,6 +42,18 @@ pub(super) struct Hop<'a> {
     pub(super) mtu: u32,
     /// The kernel's route.
     pub(super) route: Prefix,
+}
+
+impl Hop<'_> {
+    /// Whom packets to this address are sent to.
+    fn neighbour(&self, address: IpAddr) -> LinkNeighbour {
+        LinkNeighbour { link: self.link.index, address: self.gateway.unwrap_or(address) }
+    }
+
+    /// The leg of a multipath route that it is.
+    pub(super) fn leg(&self) -> RouteLeg {
+        RouteLeg { link: self.link.index, gateway: self.gateway, live: true }
+    }
 }
 
 /// Why there is no way to an address.
@@ -46,6 +73,12 @@ pub(super) enum NoHop {
     NotEthernet(Prefix, String),
     #[error("the gateway {1} of the kernel's route {0} is of another address family")]
     OtherFamily(Prefix, IpAddr),
+    #[error("the kernel sends nothing by this leg of its route {0}: {1} is dead or without carrier there")]
+    NotLive(Prefix, String),
+    #[error("neighbour {1} on {2} does not answer, and another leg of the kernel's route {0} can be used")]
+    Silent(Prefix, IpAddr, String),
+    #[error("the first leg of the kernel's route {0} has {1}, and this one is otherwise")]
+    Unlike(Prefix, &'static str),
 }
 
 impl<'a> Underlay<'a> {
@@ -66,32 +99,73 @@ impl<'a> Underlay<'a> {
             by_name: host.links.iter().map(|link| (link.name.as_str(), link)).collect(),
             holders,
             routes,
+            failed: &host.failed_neighbours,
         }
     }
 
     /// The ways to an address by longest match, among routes of one prefix by the lowest metric, as the
-    /// kernel itself chooses: one, or those of the legs of a multipath route that can be used, in the kernel's order.
-    /// Legs that the kernel marks as not live are left out as long as there is another one.
-    pub(super) fn hops(&self, address: IpAddr) -> Result<Vec<Hop<'a>>, NoHop> {
+    /// kernel itself chooses: one, or those of the legs of a multipath route that can be used. Legs that the kernel marks
+    /// as not live, and legs whose neighbour does not answer, are left out as long as there is another one.
+    pub(super) fn ways(&self, address: IpAddr) -> Result<Ways<'a>, NoHop> {
         let (_, route) = self.routes.get_lpm(&IpNet::from(address)).ok_or(NoHop::NoRoute)?;
         if route.kind != RouteKind::Unicast {
             return Err(NoHop::NotUnicast(route.destination));
         }
         let Some(legs) = route.legs.as_deref() else {
             let index = route.link.ok_or(NoHop::NoInterface(route.destination))?;
-            return Ok(vec![self.hop(address, route, index, route.gateway)?]);
+            return Ok(Ways {
+                hops: vec![self.hop(address, route, index, route.gateway)?],
+                ..Ways::default()
+            });
         };
-        let hop = |leg: &RouteLeg| self.hop(address, route, leg.link, leg.gateway);
-        let usable = |live: bool| -> Vec<Hop<'a>> {
-            legs.iter().filter(|leg| leg.live == live).filter_map(|leg| hop(leg).ok()).collect()
-        };
-        let live = usable(true);
-        let hops = if live.is_empty() { usable(false) } else { live };
-        match (hops.is_empty(), legs.first()) {
-            (true, Some(first)) => Err(hop(first).err().unwrap_or(NoHop::NoInterface(route.destination))),
-            (true, None) => Err(NoHop::NoInterface(route.destination)),
-            (false, _) => Ok(hops),
+        let (mut live, mut dead, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+        for leg in legs {
+            match self.hop(address, route, leg.link, leg.gateway) {
+                Ok(hop) if leg.live => live.push(hop),
+                Ok(hop) => dead.push(hop),
+                Err(why) => left_out.push((*leg, why)),
+            }
         }
+        if live.is_empty() {
+            live = dead;
+        } else {
+            let why = |hop: &Hop<'_>| NoHop::NotLive(route.destination, hop.link.name.clone());
+            left_out.extend(dead.iter().map(|hop| (hop.leg(), why(hop))));
+        }
+        match left_out.first() {
+            Some((_, why)) if live.is_empty() => Err(why.clone()),
+            None if live.is_empty() => Err(NoHop::NoInterface(route.destination)),
+            _ => Ok(self.answering(address, live, left_out)),
+        }
+    }
+
+    /// The ways without those whose neighbour does not answer, unless that is all of them: then one may be as good as
+    /// another, and the kernel goes on as well.
+    fn answering(
+        &self,
+        address: IpAddr,
+        hops: Vec<Hop<'a>>,
+        mut left_out: Vec<(RouteLeg, NoHop)>,
+    ) -> Ways<'a> {
+        let deciding: BTreeSet<LinkNeighbour> = hops.iter().map(|hop| hop.neighbour(address)).collect();
+        if deciding.len() < 2 {
+            return Ways { hops, left_out, deciding: BTreeSet::new() };
+        }
+        if self.failed.is_superset(&deciding) {
+            return Ways { hops, left_out, deciding };
+        }
+        let (silent, hops): (Vec<_>, Vec<_>) =
+            hops.into_iter().partition(|hop| self.is_silent(hop.neighbour(address)));
+        left_out.extend(silent.iter().map(|hop| {
+            let neighbour = hop.neighbour(address);
+            (hop.leg(), NoHop::Silent(hop.route, neighbour.address, hop.link.name.clone()))
+        }));
+        Ways { hops, left_out, deciding }
+    }
+
+    /// Whether a neighbour is known not to answer.
+    pub(super) fn is_silent(&self, neighbour: LinkNeighbour) -> bool {
+        self.failed.contains(&neighbour)
     }
 
     /// The way through a link of a route.

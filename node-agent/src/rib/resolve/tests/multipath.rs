@@ -1,7 +1,7 @@
 //! Nodes behind a multipath route of the kernel.
 
 use super::*;
-use crate::model::{RouteLeg, Via};
+use crate::model::{LinkNeighbour, RouteLeg, Via};
 
 const ETH1: u32 = 3;
 const ROUTE: &str = "10.0.2.0/24";
@@ -137,4 +137,81 @@ fn the_smallest_mtu_of_the_legs_counts() {
         assert_eq!(datapath.next_hops[key].mtu, 1380, "{key}");
     }
     assert_eq!(resolved.wanted.host.routes[&prefix("10.244.3.0/24")].mtu, Some(1380));
+}
+
+fn gateway_of(leg: &RouteLeg) -> LinkNeighbour {
+    LinkNeighbour { link: leg.link, address: leg.gateway.unwrap() }
+}
+
+/// Whichever of three gateways do not answer: the others are used, or all of them where none answers. Whom to ask stays
+/// the same, or one that is left out would never be heard of again.
+#[test]
+fn legs_whose_neighbours_do_not_answer_are_left_out_but_not_the_last_ones() {
+    let legs = [leg(ETH0, "10.0.1.1"), leg(ETH0, "10.0.1.2"), leg(ETH1, "10.0.9.1")];
+    let all: BTreeSet<LinkNeighbour> = legs.iter().map(gateway_of).collect();
+    for silent in 0..8_u8 {
+        let mut view = two_uplinks(&legs);
+        let failed = |number: usize| silent & 1 << number != 0;
+        view.failed_neighbours =
+            (0..3).filter(|number| failed(*number)).map(|n| gateway_of(&legs[n])).collect();
+        let resolved = resolved_on(&view, &nodes(), &[web()]);
+        assert_whole(&resolved);
+        assert_eq!(resolved.deciding, all, "{silent:b}");
+        let none_answers = silent == 7;
+        let used: Vec<&RouteLeg> = legs
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| none_answers || !failed(*n))
+            .map(|(_, leg)| leg)
+            .collect();
+        let expected: BTreeSet<(u32, String)> =
+            used.iter().map(|leg| (leg.link, leg.gateway.unwrap().to_string())).collect();
+        let found: BTreeSet<(u32, String)> = members(&resolved).into_iter().collect();
+        assert_eq!(found, if used.len() > 1 { expected } else { BTreeSet::new() }, "{silent:b}");
+        assert_eq!(owner(&resolved), (used[0].link, to_map(used[0].gateway)), "{silent:b}");
+        let kernel = &resolved.wanted.host.routes[&prefix("10.244.3.0/24")];
+        assert_eq!(kernel.legs.as_ref().map_or(1, |legs| legs.len()), used.len(), "{silent:b}");
+        let left_out = 3 - used.len();
+        assert_eq!(resolved.left_out.get(&node_key("b1")).map_or(0, Vec::len), left_out, "{silent:b}");
+        let of_kind = |problem: &&Problem| problem.kind == ProblemKind::NeighbourSilent;
+        assert_eq!(resolved.problems.iter().filter(of_kind).count(), left_out, "{silent:b}");
+    }
+}
+
+#[test]
+fn a_single_way_depends_on_nobodys_answer() {
+    let mut view = host();
+    let gateway = LinkNeighbour { link: ETH0, address: "10.0.1.1".parse().unwrap() };
+    view.failed_neighbours.insert(gateway);
+    let resolved = resolved_on(&view, &nodes(), &[web()]);
+    assert_eq!((owner(&resolved), resolved.problems), ((ETH0, mapped("10.0.1.1")), vec![]));
+    assert_eq!(resolved.deciding, BTreeSet::new());
+}
+
+/// Each leg that is not used is told with its reason.
+#[test]
+fn what_is_left_out_is_told_with_the_reason() {
+    type Change = fn(&mut HostView);
+    let on_link: Change = |view| legs_of(view)[1].gateway = None;
+    let silent: Change = |view| {
+        let neighbour = gateway_of(&legs_of(view)[1]);
+        view.failed_neighbours.insert(neighbour);
+    };
+    let cases: [(Change, &str, &str); 5] = [
+        (|view| legs_of(view)[1].live = false, "leg via 10.0.9.1 dev eth1", "dead or without carrier"),
+        (|view| link_of(view, ETH1).up = false, "leg via 10.0.9.1 dev eth1", "eth1, which is down"),
+        (|view| view.links.retain(|link| link.index != ETH1), "leg via 10.0.9.1 dev #3", "does not exist"),
+        (silent, "leg via 10.0.9.1 dev eth1", "neighbour 10.0.9.1 on eth1 does not answer"),
+        (on_link, "leg dev eth1", "the first leg of the kernel's route 10.0.2.0/24 has a gateway"),
+    ];
+    for (change, what, reason) in cases {
+        let mut view = two_uplinks(&both());
+        change(&mut view);
+        let selection = selection(Cluster::default(), &nodes(), &[web()]);
+        let resolved = resolve(&selection, &view, &ResolveSettings::default());
+        let row = lookup(&selection, &resolved, "10.244.3.9".parse().unwrap()).route.unwrap();
+        let [loser] = row.losers.as_slice() else { panic!("{what}: {:?}", row.losers) };
+        assert_eq!((loser.candidate.as_str(), row.refused), (what, None));
+        assert!(loser.reason.contains(reason), "{what}: {}", loser.reason);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{NextHopSet, Route, RouteLeg, Via},
+    model::{LinkNeighbour, NextHopSet, Route, RouteLeg, Via},
     rib::fixtures::outside,
 };
 
@@ -183,4 +183,29 @@ fn links_to_neighbours_alone_are_no_uplinks() {
     let (_, resolved) = resolved_with(&view, Cluster::default(), &[outside(PREFIX, &["10.7.0.5"])]);
     assert_eq!(resolved.problems, []);
     assert!(resolved.wanted.datapath.attachments.iter().all(|at| at.interface != "eth9"));
+}
+
+/// Of a node as of any other neighbour, and not where nobody answers.
+#[test]
+fn a_next_hop_that_does_not_answer_is_left_out_while_another_one_does() {
+    let neighbour = |address: &str| LinkNeighbour { link: ETH0, address: address.parse().unwrap() };
+    let next_hops = ["10.0.1.5", "10.0.1.12"];
+    let routes = [outside(PREFIX, &next_hops)];
+    for (silent, key) in [
+        (&next_hops[..0], group(&next_hops)),
+        (&next_hops[..1], node_key("a2")),
+        (&next_hops[1..], via("10.0.1.5")),
+        (&next_hops[..], group(&next_hops)),
+    ] {
+        let mut view = host();
+        view.failed_neighbours = silent.iter().map(|address| neighbour(address)).collect();
+        let (_, resolved) = resolved_with(&view, Cluster::default(), &routes);
+        assert_eq!(*next_hop_of(&resolved), key, "{silent:?}");
+        assert_eq!(resolved.deciding, next_hops.iter().map(|address| neighbour(address)).collect());
+        if silent.len() == 1 {
+            assert_one_problem(&resolved, ProblemKind::NextHopUnusable, &[silent[0], "does not answer"]);
+        } else {
+            assert_eq!(resolved.problems, [], "{silent:?}");
+        }
+    }
 }
