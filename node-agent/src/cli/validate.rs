@@ -7,16 +7,19 @@ use serde::Serialize;
 use super::{exit::Exit, output, query::Output};
 use crate::{
     config::{Config, ConfigError},
-    model::{NodeName, Origin, SourceId, SourceUpdate},
+    model::{NodeName, Origin, SourceUpdate},
     rib::{Problem, ProblemKind, Table, select},
-    source::file::{ClusterState, everything, parse},
+    source::{
+        self,
+        file::{ClusterState, Part, everything, parse},
+    },
     yaml::{self, Findings},
 };
 
 /// Arguments of `node-agent validate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An agent's configuration; the cluster-state file that it names is checked, too, unless --state names another
+    /// An agent's configuration; the cluster-state files that it names are checked, too, unless --state names another
     #[arg(long, value_name = "FILE", required_unless_present = "state")]
     config: Option<PathBuf>,
     /// A cluster-state file
@@ -90,23 +93,25 @@ fn examine(config: Option<&Path>, state: Option<&Path>) -> Report {
         }
     });
     let node = config.as_ref().map(|config| &config.node);
-    let Some(path) = state.or(config.as_ref().map(|config| config.source_file.as_path())) else {
-        return report;
+    let files: Vec<(&Path, Part)> = match (state, &config) {
+        (Some(state), _) => vec![(state, Part::WHOLE)],
+        (None, Some(config)) => source::parts(&config.sources).collect(),
+        (None, None) => Vec::new(),
     };
-    match yaml::read(path) {
-        Err(error) => report.unreadable.push(error.to_string()),
-        Ok(text) => report.rows.extend(check_state(&text, &path.display().to_string(), node)),
+    let (mut states, number) = (Vec::new(), files.len());
+    for (path, part) in files {
+        let file = path.display().to_string();
+        match yaml::read(path).map(|text| parse(&text, &file, &part)) {
+            Err(error) => report.unreadable.push(error.to_string()),
+            Ok(Err(error)) => report.rows.extend(errors(&error.0)),
+            Ok(Ok(state)) => states.push((file, part, state)),
+        }
+    }
+    // Of a part nobody can tell what would be used.
+    if states.len() == number {
+        report.rows.extend(warnings(&states, node));
     }
     report
-}
-
-/// What is wrong in a cluster state, and what of it no agent would use. Whether a node's own entry is there is told
-/// only of a known node.
-fn check_state(text: &str, file: &str, node: Option<&NodeName>) -> Vec<Row> {
-    match parse(text, file) {
-        Err(error) => errors(&error.0),
-        Ok(state) => warnings(&state, file, node),
-    }
 }
 
 fn errors<D: Display>(findings: &Findings<D>) -> Vec<Row> {
@@ -123,26 +128,35 @@ fn errors<D: Display>(findings: &Findings<D>) -> Vec<Row> {
     findings.iter().map(row).collect()
 }
 
-fn warnings(state: &ClusterState, file: &str, node: Option<&NodeName>) -> Vec<Row> {
-    let mut table = Table::new([SourceId::FILE]);
-    for event in everything(state) {
-        table.apply(SourceUpdate { source: SourceId::FILE, event });
+/// What no agent would use of these files. Whether a node's own entry is there is told only of a known node.
+fn warnings(states: &[(String, Part, ClusterState)], node: Option<&NodeName>) -> Vec<Row> {
+    let mut table = Table::new([]);
+    for (_, part, state) in states {
+        for event in everything(state) {
+            table.apply(SourceUpdate { source: part.source.clone(), event });
+        }
     }
     // Selection is the same on every node, but for what it says of the node itself.
-    let Some(own) = node.or_else(|| state.nodes.keys().next()) else { return Vec::new() };
+    let any = || table.nodes().next().map(|node| &node.name);
+    let Some(own) = node.or_else(any) else { return Vec::new() };
     let problems = select(&table, own).problems;
     let told =
         problems.iter().filter(|problem| node.is_some() || problem.kind != ProblemKind::OwnNodeUnusable);
-    told.map(|problem| warning(problem, file)).collect()
+    told.map(|problem| warning(problem, states)).collect()
 }
 
-fn warning(problem: &Problem, file: &str) -> Row {
+/// A warning at the object that is not used, or at the first file, if it is about no object alone.
+fn warning(problem: &Problem, states: &[(String, Part, ClusterState)]) -> Row {
     let origin = problem.conflict.as_ref().and_then(|conflict| conflict.loser.origin.as_ref());
-    let line = origin.and_then(|origin| line_of(origin, file));
-    let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+    let places = states.iter().filter_map(|(file, ..)| Some((file, line_of(origin?, file)?)));
+    let place = places.min();
+    let line = place.map(|(_, line)| line);
+    let file = place.map_or_else(|| states.first().map(|(file, ..)| file), |(file, _)| Some(file));
+    let file = file.cloned().unwrap_or_default();
+    let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
     Row {
         severity: Severity::Warning,
-        file: file.to_owned(),
+        file,
         line,
         column: None,
         field: String::new(),

@@ -6,6 +6,7 @@ mod level;
 mod log_filter;
 mod metrics;
 mod raw;
+mod sources;
 mod valid;
 
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use log_filter::{LogFilterError, log_filter};
 pub use valid::ConfigDefect;
 
 use crate::{
-    model::{BrakeSettings, NodeName, PodMtu},
+    model::{BrakeSettings, NodeName, PodMtu, SourceId},
     yaml::{self, Findings, ReadError},
 };
 
@@ -42,8 +43,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/podroute";
 pub struct Config {
     /// This node's name in the cluster state.
     pub node: NodeName,
-    /// The cluster-state file.
-    pub source_file: PathBuf,
+    /// The cluster-state files, at least one.
+    pub sources: Vec<StateFile>,
     /// Interfaces that lead to other nodes; empty: found by addresses and routes.
     pub uplinks: Vec<String>,
     /// A mounted BPF file system; pins go to its folder `podroute`.
@@ -74,6 +75,15 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Up to which level the BPF programs' messages are logged.
     pub program_log: ProgramLog,
+}
+
+/// A cluster-state file, and the source that reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFile {
+    /// The source's name and preference.
+    pub source: SourceId,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// How the agent's own log is written.

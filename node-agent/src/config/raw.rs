@@ -8,6 +8,7 @@ use crate::yaml::Located;
 pub(super) struct RawConfig {
     pub(super) node: Option<Located<String>>,
     pub(super) source: Option<Located<RawSource>>,
+    pub(super) sources: Option<Located<Vec<Located<RawNamedSource>>>>,
     pub(super) uplinks: Option<Vec<Located<String>>>,
     pub(super) bpffs: Option<Located<String>>,
     pub(super) socket: Option<Located<String>>,
@@ -30,6 +31,15 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawSource {
     pub(super) file: Option<Located<String>>,
+}
+
+/// One of several places that the cluster's state comes from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawNamedSource {
+    pub(super) name: Option<Located<String>>,
+    pub(super) file: Option<Located<String>>,
+    pub(super) preference: Option<Located<String>>,
 }
 
 /// When a withdrawal of routes is too large to be believed at once.

@@ -10,6 +10,10 @@ fn accepted(text: &str) -> Config {
     valid::parse(text, Path::new("/etc/podroute/agent.yaml")).unwrap_or_else(|f| panic!("{text}: {f}"))
 }
 
+fn state_file(path: &str) -> StateFile {
+    StateFile { source: SourceId::FILE, path: PathBuf::from(path) }
+}
+
 const REQUIRED: &str = "node: a1\nsource:\n  file: cluster.yaml\n";
 
 #[test]
@@ -18,7 +22,7 @@ fn everything_but_node_and_source_has_a_default() {
         accepted(REQUIRED),
         Config {
             node: "a1".parse().unwrap(),
-            source_file: PathBuf::from("/etc/podroute/cluster.yaml"),
+            sources: vec![state_file("/etc/podroute/cluster.yaml")],
             uplinks: vec![],
             bpffs: PathBuf::from("/sys/fs/bpf"),
             socket: PathBuf::from("/run/podroute/agent.sock"),
@@ -49,7 +53,7 @@ fn every_field_is_read() {
         accepted(text),
         Config {
             node: "b1".parse().unwrap(),
-            source_file: PathBuf::from("/srv/state.yaml"),
+            sources: vec![state_file("/srv/state.yaml")],
             uplinks: vec!["eth0".to_owned(), "bond1".to_owned()],
             bpffs: PathBuf::from("/run/bpf"),
             socket: PathBuf::from("/run/p.sock"),
@@ -92,7 +96,7 @@ fn a_bad_document_is_refused() {
         ("uplinks: [eth0\n", "agent.yaml:1:10: uplinks: not valid YAML: unclosed bracket '['"),
         (
             "node: a1\nsocket: /run/a.sock\nsokket: /run/b.sock\n",
-            "agent.yaml:3:1: sokket: unknown field; allowed: node, source, uplinks, bpffs, socket, attach, xdp, \
+            "agent.yaml:3:1: sokket: unknown field; allowed: node, source, sources, uplinks, bpffs, socket, attach, xdp, \
              source-check, pod-mtu, masquerade, audit-interval, brake, state-dir, metrics, log, log-format, program-log",
         ),
         (
@@ -271,5 +275,73 @@ fn an_unreadable_file_is_told_by_its_name() {
     std::fs::write(path("latin1.yaml"), b"node: a1\nsource: \xe9\n").unwrap();
     assert!(message(&path("latin1.yaml")).starts_with("cannot read /latin1.yaml: line 2 is not UTF-8 text"));
     std::fs::write(path("agent.yaml"), REQUIRED).unwrap();
-    assert_eq!(Config::load(&path("agent.yaml")).unwrap().source_file, path("cluster.yaml"));
+    assert_eq!(Config::load(&path("agent.yaml")).unwrap().sources[0].path, path("cluster.yaml"));
+}
+
+#[test]
+fn several_sources_have_names_and_preferences() {
+    let text = "node: a1\nsources:\n- {name: base, file: cluster.yaml}\n\
+        - {name: override-1, file: /srv/more.yaml, preference: 50}\n";
+    let file = |name: &str, preference, path: &str| StateFile {
+        source: SourceId::named(name.to_owned(), preference),
+        path: path.into(),
+    };
+    assert_eq!(
+        accepted(text).sources,
+        [file("base", 100, "/etc/podroute/cluster.yaml"), file("override-1", 50, "/srv/more.yaml")]
+    );
+}
+
+/// Invariant 8, for each way to name sources badly.
+#[test]
+fn bad_sources_are_refused_each_at_its_place() {
+    const NAME: &str = "allowed: 1 to 32 lower-case letters, digits and '-', a letter first";
+    let cases = [
+        (
+            "sources: []\n",
+            "agent.yaml:2:10: sources: \"0\" cannot be used; allowed: 1 to 16 sources, each with name and file",
+        ),
+        (
+            "sources: [{name: a, file: b}]\nsource: {file: c}\n",
+            "agent.yaml:2:10: sources: there is a single `source`, too; allowed: either `source`, or `sources` with that file among them",
+        ),
+        (
+            "sources: [{file: b}]\n",
+            "agent.yaml:2:11: sources[0].name: this field is required and missing; allowed: 1 to 32",
+        ),
+        (
+            "sources: [{name: a}]\n",
+            "agent.yaml:2:11: sources[0].file: this field is required and missing; allowed: path of the cluster-state file",
+        ),
+        (
+            "sources: [{name: 7b, file: b}]\n",
+            &format!("agent.yaml:2:18: sources[0].name: \"7b\" cannot be used; {NAME}"),
+        ),
+        (
+            "sources: [{name: a_b, file: b}]\n",
+            &format!("agent.yaml:2:18: sources[0].name: \"a_b\" cannot be used; {NAME}"),
+        ),
+        (
+            "sources: [{name: a, file: \"\"}]\n",
+            "agent.yaml:2:27: sources[0].file: \"\" cannot be used as a path",
+        ),
+        (
+            "sources: [{name: a, file: b, preference: 255}]\n",
+            "agent.yaml:2:42: sources[0].preference: \"255\" cannot be used; allowed: a number from 0 to 254",
+        ),
+        (
+            "sources: [{name: a, file: b}, {name: a, file: c}]\n",
+            "agent.yaml:2:38: sources[1].name: source a is named twice; allowed: each name once",
+        ),
+        (
+            "sources: [{name: a, file: b}, {name: c, file: b}]\n",
+            "agent.yaml:2:47: sources[1].file: /etc/podroute/b is the file of source a, too",
+        ),
+        ("sources: [{name: a, file: b, mode: c}]\n", "agent.yaml:2:30: sources[0].mode: "),
+    ];
+    for (sources, begins) in cases {
+        let found = refused(&format!("node: a1\n{sources}"));
+        assert!(found.starts_with(&begins.replace("/etc/podroute/", "")), "{found}\n{begins}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
 }

@@ -1,15 +1,15 @@
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use humantime_serde::re::humantime;
 use node_ebpf_common::SourceCheck;
 
 use super::{
     AttachMethod, Config, DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFilterError, LogFormat,
-    ProgramLog, UnknownLevel, XdpMode,
-    brake::check_brake,
-    log_filter,
-    metrics::check_metrics,
-    raw::{RawConfig, RawSource},
+    ProgramLog, UnknownLevel, XdpMode, brake::check_brake, log_filter, metrics::check_metrics,
+    raw::RawConfig, sources::check_sources,
 };
 use crate::{
     model::{InterfaceNameError, NameError, NodeName, PodMtu, check_interface_name},
@@ -31,6 +31,24 @@ pub enum ConfigDefect {
     /// An uplink is named twice.
     #[error("interface {0} is named twice; allowed: each interface once")]
     DuplicateUplink(String),
+    /// A source is named twice.
+    #[error("source {0} is named twice; allowed: each name once")]
+    DuplicateSource(String),
+    /// Two sources read the same file.
+    #[error(
+        "{} is the file of source {source_name}, too; allowed: a file of its own for each source", path.display()
+    )]
+    DuplicateFile {
+        /// The file.
+        path: PathBuf,
+        /// The source that has it.
+        source_name: String,
+    },
+    /// There are both ways to name sources.
+    #[error(
+        "there is a single `source`, too; allowed: either `source`, or `sources` with that file among them"
+    )]
+    TwoWaysToNameSources,
     /// A path that cannot be used.
     #[error("{value:?} cannot be used as a path; allowed: {allowed}")]
     Path {
@@ -98,7 +116,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, Findings<ConfigDe
 /// The configuration, or none if a required field is missing or bad. Every defect is in `findings`.
 fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -> Option<Config> {
     let node = check_node(raw.node, findings);
-    let source_file = check_source(raw.source, folder, findings);
+    let sources = check_sources(raw.source, raw.sources, folder, findings);
     let uplinks = check_uplinks(raw.uplinks.unwrap_or_default(), findings);
     let bpffs = check_path(raw.bpffs, "bpffs", DEFAULT_BPFFS, folder_rule, findings);
     let socket = check_path(raw.socket, "socket", DEFAULT_SOCKET, socket_rule, findings);
@@ -121,7 +139,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
     });
     Some(Config {
         node: node?,
-        source_file: source_file?,
+        sources: sources?,
         uplinks,
         bpffs: bpffs?,
         socket: socket?,
@@ -141,7 +159,7 @@ fn check(raw: RawConfig, folder: &Path, findings: &mut Findings<ConfigDefect>) -
 }
 
 /// Where a field would stand that is missing at the top of the document.
-const TOP: Place = Place { line: 1, column: 1 };
+pub(super) const TOP: Place = Place { line: 1, column: 1 };
 
 fn check_node(node: Option<Located<String>>, findings: &mut Findings<ConfigDefect>) -> Option<NodeName> {
     let Some(node) = node else {
@@ -149,29 +167,6 @@ fn check_node(node: Option<Located<String>>, findings: &mut Findings<ConfigDefec
         return None;
     };
     findings.check(node.place, "node", node.value.parse::<NodeName>())
-}
-
-fn check_source(
-    source: Option<Located<RawSource>>,
-    folder: &Path,
-    findings: &mut Findings<ConfigDefect>,
-) -> Option<PathBuf> {
-    let missing =
-        Structure::Missing { allowed: "source: with file: PATH of the cluster-state file below it" };
-    let Some(source) = source else {
-        findings.add(TOP, "source", missing);
-        return None;
-    };
-    let Some(file) = source.value.file else {
-        findings.add(source.place, "source.file", missing);
-        return None;
-    };
-    if file.value.is_empty() {
-        let allowed = "path of the cluster-state file, absolute or relative to this file's folder";
-        findings.add(file.place, "source.file", ConfigDefect::Path { value: file.value, allowed });
-        return None;
-    }
-    Some(folder.join(file.value))
 }
 
 fn check_uplinks(uplinks: Vec<Located<String>>, findings: &mut Findings<ConfigDefect>) -> Vec<String> {

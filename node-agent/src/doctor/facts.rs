@@ -154,8 +154,8 @@ pub struct OtherRoute {
 pub struct FileFacts {
     /// The configuration: its path, and what is wrong with it; none if none was named.
     pub config: Option<(PathBuf, Result<(), String>)>,
-    /// The cluster-state file, likewise.
-    pub state: Option<(PathBuf, Result<(), String>)>,
+    /// The cluster-state files, likewise.
+    pub states: Vec<(PathBuf, Result<(), String>)>,
     /// What does not fit in the cluster state, or to this host.
     pub problems: Vec<String>,
     /// The folder for what outlives the agent, and why it cannot be used.

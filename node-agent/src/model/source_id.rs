@@ -15,13 +15,28 @@ pub struct SourceId {
 }
 
 impl SourceId {
-    /// The cluster-state file.
-    pub const FILE: Self = Self::new("file", 100);
+    /// The cluster-state file, if it is the only one.
+    pub const FILE: Self = Self::new("file", Self::DEFAULT_PREFERENCE);
+
+    /// The preference of a source for which none is named.
+    pub const DEFAULT_PREFERENCE: u8 = 100;
 
     /// The source of this name; the lower its preference, the sooner it is believed.
     #[must_use]
     pub const fn new(name: &'static str, preference: u8) -> Self {
         Self { preference, name: Cow::Borrowed(name) }
+    }
+
+    /// The same with a name that somebody has given it.
+    #[must_use]
+    pub const fn named(name: String, preference: u8) -> Self {
+        Self { preference, name: Cow::Owned(name) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 

@@ -6,10 +6,12 @@ pub mod file;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    config::Config,
+    config::{Config, StateFile},
     model::{SourceId, SourceUpdate},
 };
 
@@ -29,5 +31,16 @@ pub trait Source: Send {
 /// The sources that the configuration asks for.
 #[must_use]
 pub fn enabled(config: &Config) -> Vec<Box<dyn Source>> {
-    vec![Box::new(file::FileSource::new(config.source_file.clone()))]
+    let source = |(path, part): (&Path, file::Part)| {
+        Box::new(file::FileSource::new(path.to_owned(), part)) as Box<dyn Source>
+    };
+    parts(&config.sources).map(source).collect()
+}
+
+/// Each cluster-state file with what it is of the whole.
+pub fn parts(files: &[StateFile]) -> impl Iterator<Item = (&Path, file::Part)> {
+    let whole = files.len() == 1;
+    files
+        .iter()
+        .map(move |StateFile { source, path }| (path.as_path(), file::Part { source: source.clone(), whole }))
 }

@@ -68,7 +68,7 @@ async fn a_second_source_plugs_in_beside_the_file() {
         let a2 = stated_by(&id, node("a2", "10.0.1.99", &[]));
         let b1 = stated_by(&id, node("b1", "10.0.2.11", &["10.244.3.0/24"]));
         let memory = MemorySource { id: id.clone(), objects: vec![Object::Node(a2), Object::Node(b1)] };
-        let file = file::FileSource::new(path.clone());
+        let file = file::FileSource::new(path.clone(), file::Part::WHOLE);
         assert_eq!(file.place(), path.display().to_string());
         let table = table_of(vec![Box::new(file), Box::new(memory)]).await;
 

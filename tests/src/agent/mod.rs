@@ -166,6 +166,23 @@ impl Agent {
         write_atomically(&settings::state_file(&self.node), text)
     }
 
+    /// Replaces the other file that its settings name by this text, valid or not.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn apply_other(&self, name: &str, text: &str) -> Result<()> {
+        write_atomically(&settings::other_file(&self.node, name), text)
+    }
+
+    /// Removes the other file that its settings name.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove_other(&self, name: &str) -> Result<()> {
+        let file = settings::other_file(&self.node, name);
+        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
+    }
+
     /// Replaces its settings; they are in effect after a restart.
     ///
     /// # Errors

@@ -33,6 +33,10 @@ pub struct Settings {
     pub brake: Option<&'static str>,
     /// `metrics`, such as `{listen: "127.0.0.1:9470"}`.
     pub metrics: Option<&'static str>,
+    /// `sources`; otherwise the cluster state is the only one.
+    pub sources: Option<&'static str>,
+    /// Another file beside the cluster state: its name and what is in it.
+    pub other_file: Option<(&'static str, String)>,
     /// `state-dir`; otherwise one of the node's own.
     pub state_dir: Option<&'static str>,
 }
@@ -42,7 +46,10 @@ impl Settings {
     fn yaml(&self, node: &Node) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "node: {}", node.name())?;
-        writeln!(text, "source:\n  file: cluster.yaml")?;
+        match self.sources {
+            Some(sources) => writeln!(text, "sources: {sources}")?,
+            None => writeln!(text, "source:\n  file: cluster.yaml")?,
+        }
         writeln!(text, "bpffs: {}", node.bpffs().display())?;
         writeln!(text, "socket: {}", node.socket().display())?;
         let state_dir = self.state_dir.map_or_else(|| state_dir(node), PathBuf::from);
@@ -83,11 +90,14 @@ impl Settings {
     pub(super) fn write(&self, node: &Node) -> Result<()> {
         let file = config_file(node);
         fs::create_dir_all(folder(node)).with_context(|| format!("creating {}", folder(node).display()))?;
-        fs::write(&file, self.yaml(node)?).with_context(|| format!("writing {}", file.display()))
+        fs::write(&file, self.yaml(node)?).with_context(|| format!("writing {}", file.display()))?;
+        let Some((name, text)) = &self.other_file else { return Ok(()) };
+        let file = other_file(node, name);
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
     }
 }
 
-/// Folder of the config and the cluster state: nothing else is in it, as on a user's node.
+/// Folder of the config, the cluster state, and what else the settings name.
 fn folder(node: &Node) -> PathBuf {
     node.folder().join("etc")
 }
@@ -99,6 +109,10 @@ pub(super) fn state_dir(node: &Node) -> PathBuf {
 
 pub(super) fn config_file(node: &Node) -> PathBuf {
     folder(node).join("agent.yaml")
+}
+
+pub(super) fn other_file(node: &Node, name: &str) -> PathBuf {
+    folder(node).join(name)
 }
 
 pub(super) fn state_file(node: &Node) -> PathBuf {

@@ -41,6 +41,8 @@ const fn settings(brake: &'static str) -> Settings {
         brake: Some(brake),
         metrics: None,
         state_dir: None,
+        sources: None,
+        other_file: None,
     }
 }
 

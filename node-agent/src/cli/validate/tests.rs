@@ -82,6 +82,34 @@ fn a_named_state_is_checked_whatever_the_configuration_says() {
     assert_eq!(files, [config.display().to_string(), other.display().to_string()]);
 }
 
+/// Files are checked together: a pod may be on a node of another file, and what two claim is told at the file of the one
+/// that does not get it. Where one is bad, each file's own errors are told and nothing else.
+#[test]
+fn several_files_are_one_cluster_state() {
+    const SOURCES: &str = "node: a1\nsources:\n- {name: base, file: cluster.yaml}\n\
+        - {name: more, file: more.yaml, preference: 50}\n";
+    let found = |more: &str| {
+        let folder = folder(SOURCES, GOOD);
+        fs::write(folder.path().join("more.yaml"), more).unwrap();
+        let rows = examine(Some(&folder.path().join("agent.yaml")), None).rows;
+        let root = format!("{}/", folder.path().display());
+        rows.into_iter().map(|row| row.text.replace(&root, "")).collect::<Vec<String>>()
+    };
+    let pod = |node: &str| {
+        format!("pods: [{{name: d/web, node: {node}, addresses: [10.244.1.10], interface: veth-web}}]\n")
+    };
+    assert_eq!(found(&pod("a1")), Vec::<String>::new());
+    let [unknown] = &found(&pod("z9"))[..] else { panic!("one warning") };
+    assert!(unknown.contains("warning: ") && unknown.contains("z9"), "{unknown}");
+    let [twice] = &found("nodes: [{name: c1, addresses: [10.0.3.11], pod-prefixes: [10.244.2.0/24]}]\n")[..]
+    else {
+        panic!("one warning")
+    };
+    assert!(twice.starts_with("more.yaml:1: warning: "), "{twice}");
+    let bad = found("pods: [{name: d/web, node: z9, addresses: [10.244.1], interface: veth-web}]\n");
+    assert!(bad.len() == 1 && bad[0].starts_with("more.yaml:1:"), "{bad:?}");
+}
+
 /// 1 for findings, 2 for what cannot be read, also if there are findings besides.
 #[tokio::test]
 async fn the_ending_says_what_was_found() {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -7,16 +7,17 @@ use crate::{
     config::{Config, ConfigError, XdpMode},
     doctor::facts::{AgentFact, FileFacts},
     masquerade::Nft,
-    model::{AddressFamily, HostView, SourceId, SourceUpdate},
+    model::{AddressFamily, HostView, SourceUpdate},
     rib::{ResolveSettings, Table, resolve, select},
-    source::file,
+    source::{self, file},
     state_dir, yaml,
 };
 
 /// The cluster state, as it would be used on this host.
+#[derive(Default)]
 pub(super) struct Cluster {
-    /// The file, and what is wrong with it.
-    read: Result<(), String>,
+    /// The files, and what is wrong with each.
+    read: Vec<(PathBuf, Result<(), String>)>,
     /// What does not fit.
     problems: Vec<String>,
     /// Names of the uplinks.
@@ -27,24 +28,26 @@ pub(super) struct Cluster {
 
 /// Reads the cluster state and decides on it as the agent would.
 pub(super) fn cluster(config: &Config, view: &HostView) -> Cluster {
-    let path = &config.source_file;
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let read = yaml::read(path).map_err(|error| error.to_string());
-    let state = match read.and_then(|text| file::parse(&text, &name).map_err(|error| error.to_string())) {
-        Ok(state) => state,
-        Err(error) => {
-            return Cluster { read: Err(error), problems: Vec::new(), uplinks: Vec::new(), has_v6: None };
+    let mut table = Table::new([]);
+    let mut files = Vec::new();
+    for (path, part) in source::parts(&config.sources) {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let read = yaml::read(path).map_err(|error| error.to_string());
+        let state = read.and_then(|text| file::parse(&text, &name, &part).map_err(|error| error.to_string()));
+        for event in state.iter().flat_map(file::everything) {
+            table.apply(SourceUpdate { source: part.source.clone(), event });
         }
-    };
+        files.push((path.to_owned(), state.map(drop)));
+    }
+    // Of a part nobody can tell what fits.
+    if files.iter().any(|(_, read)| read.is_err()) {
+        return Cluster { read: files, ..Cluster::default() };
+    }
     let v6 = |address: &std::net::IpAddr| address.is_ipv6();
-    let has_v6 = state.nodes.values().any(|node| {
+    let has_v6 = table.nodes().any(|node| {
         node.addresses.iter().any(v6)
             || node.pod_prefixes.iter().any(|prefix| prefix.family() == AddressFamily::V6)
     });
-    let mut table = Table::new([SourceId::FILE]);
-    for event in file::everything(&state) {
-        table.apply(SourceUpdate { source: SourceId::FILE, event });
-    }
     let selection = select(&table, &config.node);
     let settings = ResolveSettings {
         uplinks: config.uplinks.clone(),
@@ -58,7 +61,7 @@ pub(super) fn cluster(config: &Config, view: &HostView) -> Cluster {
     // Those that do not exist are told of, too.
     let missing = config.uplinks.iter().filter(|name| !resolved.wanted.host.uplinks.contains(*name)).cloned();
     Cluster {
-        read: Ok(()),
+        read: files,
         problems: problems.collect(),
         uplinks: found.chain(missing).collect(),
         has_v6: Some(has_v6),
@@ -74,7 +77,7 @@ pub(super) async fn look(
     let mut facts = FileFacts { config: Some((path.to_path_buf(), result)), ..FileFacts::default() };
     let Ok(config) = loaded else { return facts };
     if let Some(Cluster { read, problems, .. }) = cluster {
-        facts.state = Some((config.source_file.clone(), read));
+        facts.states = read;
         facts.problems = problems;
     }
     facts.state_dir = Some((config.state_dir.clone(), state_dir(&config.state_dir)));

@@ -28,25 +28,27 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 
 fn files(files: &FileFacts) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut file = |check, file: &Option<(PathBuf, Result<(), String>)>, meaning: &str, fix: &str| match file
+    let mut file = |check, (path, read): &(PathBuf, Result<(), String>), meaning: &str, fix: &str| match read
     {
-        Some((path, Ok(()))) => found.push(ok(check, path.display().to_string())),
-        Some((_, Err(why))) => found.push(error(check, why.clone(), meaning, fix)),
-        None => {}
+        Ok(()) => found.push(ok(check, path.display().to_string())),
+        Err(why) => found.push(error(check, why.clone(), meaning, fix)),
     };
-    file("config", &files.config, "the agent does not start with it", "correct what is named");
-    file(
-        "cluster-state",
-        &files.state,
-        "the agent takes nothing of it, and keeps what it had",
-        "correct what is named",
-    );
-    file(
-        "state-directory",
-        &files.state_dir,
-        "what the brake holds is forgotten over a restart",
-        "make the folder writable for the agent, or set `state-dir`",
-    );
+    if let Some(config) = &files.config {
+        file("config", config, "the agent does not start with it", "correct what is named");
+    }
+    for state in &files.states {
+        let meaning = "the agent takes nothing of it, and keeps what it had";
+        file("cluster-state", state, meaning, "correct what is named");
+    }
+    if let Some(folder) = &files.state_dir {
+        let meaning = "what the brake holds is forgotten over a restart";
+        file(
+            "state-directory",
+            folder,
+            meaning,
+            "make the folder writable for the agent, or set `state-dir`",
+        );
+    }
     for problem in &files.problems {
         found.push(warning(
             "cluster-state",

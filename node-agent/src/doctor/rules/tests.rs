@@ -50,7 +50,7 @@ fn machine() -> Facts {
         },
         files: FileFacts {
             config: file("/etc/podroute/agent.yaml"),
-            state: file("/etc/podroute/cluster.yaml"),
+            states: file("/etc/podroute/cluster.yaml").into_iter().collect(),
             state_dir: file("/var/lib/podroute"),
             nft: Some(Ok(())),
             problems: vec![],
@@ -192,7 +192,7 @@ fn each_finding_of_the_agent_has_its_fix() {
     use Severity::{Error, Warning};
     check(&[
         ("config", Error, |facts| facts.files.config.as_mut().unwrap().1 = Err("line 1".to_owned())),
-        ("cluster-state", Error, |facts| facts.files.state.as_mut().unwrap().1 = Err("line 2".to_owned())),
+        ("cluster-state", Error, |facts| facts.files.states[0].1 = Err("line 2".to_owned())),
         ("cluster-state", Warning, |facts| facts.files.problems = vec!["two nodes".to_owned()]),
         ("state-directory", Error, |facts| facts.files.state_dir.as_mut().unwrap().1 = Err("no".to_owned())),
         ("nft", Error, |facts| facts.files.nft = Some(Err("there is no nft".to_owned()))),

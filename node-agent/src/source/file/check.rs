@@ -1,5 +1,5 @@
 use super::{
-    ClusterState, StateDefect, node::check_nodes, pod::check_pods, raw::RawState, route::check_routes,
+    ClusterState, Part, StateDefect, node::check_nodes, pod::check_pods, raw::RawState, route::check_routes,
 };
 use crate::{
     model::{Cluster, EncapsulationMode, NonAdjacent},
@@ -15,9 +15,11 @@ const ENCAPSULATION: &[(&str, EncapsulationMode)] = &[
 const NON_ADJACENT: &[(&str, NonAdjacent)] = &[("refuse", NonAdjacent::Refuse), ("ipip", NonAdjacent::Ipip)];
 
 /// What of the file is good. Every defect is in `findings`; if there is one, the state is not to be used.
-pub(super) fn check(raw: RawState, findings: &mut Findings<StateDefect>) -> ClusterState {
+pub(super) fn check(raw: RawState, part: &Part, findings: &mut Findings<StateDefect>) -> ClusterState {
+    let states_settings = part.whole || raw.encapsulation.is_some();
     let cluster = check_cluster(raw.encapsulation, raw.non_adjacent, findings);
-    let nodes = check_nodes(raw.nodes, findings);
+    let cluster = states_settings.then_some(cluster);
+    let nodes = check_nodes(raw.nodes, part, findings);
     let pods = check_pods(raw.pods.unwrap_or_default(), &nodes, findings);
     let routes = check_routes(raw.routes.unwrap_or_default(), &nodes, findings);
     ClusterState { cluster, nodes: nodes.into_nodes(), pods, routes }

@@ -9,9 +9,8 @@ use crate::model::{Node, Object, ObjectKey, Pod, Route, SourceEvent};
 #[must_use]
 pub fn diff(old: &ClusterState, new: &ClusterState) -> Vec<SourceEvent> {
     let mut events = Vec::new();
-    if old.cluster != new.cluster {
-        events.push(upsert(Object::Cluster(new.cluster)));
-    }
+    let settings = new.cluster.filter(|cluster| old.cluster != Some(*cluster));
+    events.extend(settings.map(|cluster| upsert(Object::Cluster(cluster))));
     let nodes = changed(&old.nodes, &new.nodes, same_node);
     events.extend(nodes.map(|node| upsert(Object::Node(node.clone()))));
     let pods = changed(&old.pods, &new.pods, same_pod);
@@ -24,6 +23,9 @@ pub fn diff(old: &ClusterState, new: &ClusterState) -> Vec<SourceEvent> {
     events.extend(pods.map(|name| SourceEvent::Withdraw(ObjectKey::Pod(name.clone()))));
     let nodes = old.nodes.keys().filter(|name| !new.nodes.contains_key(name));
     events.extend(nodes.map(|name| SourceEvent::Withdraw(ObjectKey::Node(name.clone()))));
+    if old.cluster.is_some() && new.cluster.is_none() {
+        events.push(SourceEvent::Withdraw(ObjectKey::Cluster));
+    }
     events
 }
 
@@ -33,7 +35,8 @@ pub fn everything(state: &ClusterState) -> Vec<SourceEvent> {
     let nodes = state.nodes.values().map(|node| upsert(Object::Node(node.clone())));
     let pods = state.pods.values().map(|pod| upsert(Object::Pod(pod.clone())));
     let routes = state.routes.values().map(|route| upsert(Object::Route(route.clone())));
-    std::iter::once(upsert(Object::Cluster(state.cluster))).chain(nodes).chain(pods).chain(routes).collect()
+    let settings = state.cluster.map(|cluster| upsert(Object::Cluster(cluster)));
+    settings.into_iter().chain(nodes).chain(pods).chain(routes).collect()
 }
 
 fn upsert(object: Object) -> SourceEvent {

@@ -4,27 +4,33 @@ use std::{
 };
 
 use super::{
-    StateDefect,
+    Part, StateDefect,
     address::{check_addresses, check_prefix},
     raw::{RawList, RawNode},
 };
 use crate::{
-    model::{Node, NodeName, Origin, Prefix, SourceId},
+    model::{Node, NodeName, Origin, Prefix},
     yaml::{Findings, Located, Place, Structure},
 };
 
 /// The nodes of a file, as its pods need to know them.
-#[derive(Default)]
 pub(super) struct Nodes {
+    /// What the file is of the cluster's state.
+    part: Part,
     /// By name: the line and the node.
     by_name: BTreeMap<NodeName, (u64, Node)>,
     by_address: HashMap<IpAddr, NodeName>,
 }
 
 impl Nodes {
-    /// Whether the file has a node of this name.
-    pub(super) fn has(&self, name: &NodeName) -> bool {
-        self.by_name.contains_key(name)
+    /// Whether there may be a node of this name: the file has it, or is not all there is.
+    pub(super) fn may_have(&self, name: &NodeName) -> bool {
+        self.by_name.contains_key(name) || !self.part.whole
+    }
+
+    /// The place that origins call an object of the file by: `cluster.yaml:12`.
+    pub(super) fn origin(&self, file: &str, place: Place) -> Origin {
+        Origin { source: self.part.source.clone(), place: format!("{file}:{}", place.line).into() }
     }
 
     /// The node with this address.
@@ -52,18 +58,17 @@ impl Nodes {
     }
 }
 
-/// The place that origins call the object by: `cluster.yaml:12`.
-pub(super) fn origin(file: &str, place: Place) -> Origin {
-    Origin { source: SourceId::FILE, place: format!("{file}:{}", place.line).into() }
-}
-
 /// The nodes of the file.
 pub(super) fn check_nodes(
     list: Option<Located<Vec<Located<RawNode>>>>,
+    part: &Part,
     findings: &mut Findings<StateDefect>,
 ) -> Nodes {
-    let mut nodes = Nodes::default();
+    let mut nodes = Nodes { part: part.clone(), by_name: BTreeMap::new(), by_address: HashMap::new() };
     let Some(list) = list else {
+        if !part.whole {
+            return nodes;
+        }
         let missing = Structure::Missing { allowed: "a list of nodes, each with name and addresses" };
         findings.add(Place { line: 1, column: 1 }, "nodes", missing);
         return nodes;
@@ -102,7 +107,7 @@ fn check_node(field: &str, raw: Located<RawNode>, nodes: &mut Nodes, findings: &
         // The same address at two nodes is a conflict that the route table decides and reports.
         nodes.by_address.entry(address).or_insert_with(|| name.clone());
     }
-    let origin = origin(findings.file(), whole);
+    let origin = nodes.origin(findings.file(), whole);
     let node = Node { name: name.clone(), addresses, pod_prefixes: pod_prefixes.into(), origin };
     nodes.by_name.insert(name, (whole.line, node));
 }

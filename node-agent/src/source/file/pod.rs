@@ -3,12 +3,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{
-    StateDefect,
-    address::check_addresses,
-    node::{Nodes, origin},
-    raw::RawPod,
-};
+use super::{StateDefect, address::check_addresses, node::Nodes, raw::RawPod};
 use crate::{
     model::{NodeName, Pod, PodName, check_interface_name},
     yaml::{Findings, Located, Place, Structure},
@@ -76,7 +71,7 @@ fn check_pod(
     }
     let mac =
         raw.mac.and_then(|mac| findings.check(mac.place, format!("{field}.mac"), parse_mac(&mac.value)));
-    let origin = origin(findings.file(), whole);
+    let origin = nodes.origin(findings.file(), whole);
     let addresses = addresses.into_iter().map(|(address, _)| address).collect();
     Some(Pod { name: name?, node: node?, addresses, interface: interface?.0, mac, origin })
 }
@@ -116,7 +111,7 @@ fn check_node(
         return None;
     };
     let name: NodeName = findings.check(node.place, field.as_str(), node.value.parse())?;
-    if nodes.has(&name) {
+    if nodes.may_have(&name) {
         return Some(name);
     }
     findings.add(node.place, field, StateDefect::UnknownNode { name, known: nodes.names() });

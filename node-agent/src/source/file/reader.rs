@@ -3,7 +3,7 @@ use std::{
     path::Path,
 };
 
-use super::{ClusterState, diff, everything, parse};
+use super::{ClusterState, Part, diff, everything, parse};
 use crate::{model::SourceEvent, yaml::ReadError};
 
 /// Knows what was last read and last told, and says what is to be told next. No I/O.
@@ -13,6 +13,7 @@ pub(super) struct Reader {
     path: String,
     /// What findings and origins call the file.
     name: String,
+    part: Part,
     /// Hash of what the last attempt gave, text or error.
     seen: Option<u64>,
     /// What was told: the last good state.
@@ -21,9 +22,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Has read nothing yet.
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path, part: Part) -> Self {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { path: path.display().to_string(), name, seen: None, told: None }
+        Self { path: path.display().to_string(), name, part, seen: None, told: None }
     }
 
     /// What to tell, now that an attempt to read the file gave this. Nothing if it gave the same as the
@@ -35,7 +36,8 @@ impl Reader {
             return Vec::new();
         }
         let state = read.and_then(|text| {
-            parse(&text, &self.name).map_err(|error| format!("cannot use {}:\n{error}", self.path))
+            parse(&text, &self.name, &self.part)
+                .map_err(|error| format!("cannot use {}:\n{error}", self.path))
         });
         match state {
             Err(error) => vec![SourceEvent::Failed(error)],

@@ -6,7 +6,7 @@ use std::{
 use super::{
     StateDefect,
     address::{check_address, check_prefix},
-    node::{Nodes, origin},
+    node::Nodes,
     raw::{RawList, RawRoute},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) fn check_routes(
             continue;
         }
         lines.insert(prefix, whole.line);
-        routes.insert(prefix, Route { prefix, next_hops, origin: origin(findings.file(), whole) });
+        routes.insert(prefix, Route { prefix, next_hops, origin: nodes.origin(findings.file(), whole) });
     }
     routes
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::reader::Reader;
+use super::{Part, reader::Reader};
 use crate::{
     model::{SourceEvent, SourceId, SourceUpdate},
     source::Source,
@@ -43,19 +43,20 @@ const TIMING: Timing = Timing { quiet: Duration::from_millis(50), poll: Duration
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
+    part: Part,
 }
 
 impl FileSource {
     /// Follows the file of this path.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub fn new(path: PathBuf, part: Part) -> Self {
+        Self { path, part }
     }
 }
 
 impl Source for FileSource {
     fn id(&self) -> SourceId {
-        SourceId::FILE
+        self.part.source.clone()
     }
 
     fn place(&self) -> String {
@@ -63,14 +64,16 @@ impl Source for FileSource {
     }
 
     fn spawn(self: Box<Self>, updates: mpsc::Sender<SourceUpdate>) -> JoinHandle<()> {
-        tokio::spawn(run(self.path, updates, TIMING))
+        tokio::spawn(run(*self, updates, TIMING))
     }
 }
 
 /// The task behind [`FileSource`].
-pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timing: Timing) {
+pub(super) async fn run(file: FileSource, updates: mpsc::Sender<SourceUpdate>, timing: Timing) {
+    let FileSource { path, part } = file;
+    let source = part.source.clone();
     let (signal, mut signals) = mpsc::channel(1);
-    let mut reader = Reader::new(&path);
+    let mut reader = Reader::new(&path, part);
     let mut watch = None;
     loop {
         // Before reading: what happens between the two is seen then.
@@ -95,7 +98,7 @@ pub(super) async fn run(path: PathBuf, updates: mpsc::Sender<SourceUpdate>, timi
         };
         reader = back;
         for event in events {
-            if updates.send(SourceUpdate { source: SourceId::FILE, event }).await.is_err() {
+            if updates.send(SourceUpdate { source: source.clone(), event }).await.is_err() {
                 return;
             }
         }

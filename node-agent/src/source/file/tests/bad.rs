@@ -4,7 +4,7 @@ use super::super::*;
 
 /// What is wrong with this text, one line for each finding.
 fn refused(text: &str) -> String {
-    parse(text, "cluster.yaml").expect_err(text).to_string()
+    parse(text, "cluster.yaml", &Part::WHOLE).expect_err(text).to_string()
 }
 
 /// A good state with one node and one pod, and what more there is.
@@ -30,7 +30,7 @@ fn check_pods(cases: &[(&str, &str)]) {
 
 #[test]
 fn the_frame_of_these_tests_is_good() {
-    parse(&with("", ""), "cluster.yaml").unwrap();
+    parse(&with("", ""), "cluster.yaml", &Part::WHOLE).unwrap();
 }
 
 /// Invariant 8: bad input gets an error that says file, line, column, field, value and what is allowed.
@@ -294,7 +294,7 @@ proptest! {
     /// Whatever is in the file, the answer is a state or an error.
     #[test]
     fn nothing_panics(text in "[a-z0-9:/.{}\\[\\],&*!|>'\"#%@\\- \t\n]{0,200}") {
-        let _ = parse(&text, "cluster.yaml");
+        let _ = parse(&text, "cluster.yaml", &Part::WHOLE);
     }
 
     /// The same for files that are nearly right.
@@ -304,6 +304,6 @@ proptest! {
         let at = at.min(text.len());
         let end = (at + len).min(text.len());
         text.splice(at..end, with.chars());
-        let _ = parse(&text.into_iter().collect::<String>(), "cluster.yaml");
+        let _ = parse(&text.into_iter().collect::<String>(), "cluster.yaml", &Part::WHOLE);
     }
 }

@@ -4,7 +4,7 @@ use super::super::*;
 fn refused(route: &str) -> String {
     let nodes = "nodes:\n- {name: a1, addresses: [10.0.1.11, 'fd00::11']}\n";
     let text = format!("{nodes}routes:\n- {{prefix: 192.0.2.0/24, next-hops: [10.0.1.5]}}\n- {route}\n");
-    parse(&text, "cluster.yaml").expect_err(route).to_string()
+    parse(&text, "cluster.yaml", &Part::WHOLE).expect_err(route).to_string()
 }
 
 /// Invariant 8: bad input gets an error that says file, line, column, field, value and what is allowed.

@@ -14,7 +14,7 @@ fn apply(state: &mut ClusterState, events: Vec<SourceEvent>) {
     for event in events {
         match event {
             SourceEvent::Upsert(object) => match *object {
-                Object::Cluster(cluster) => state.cluster = cluster,
+                Object::Cluster(cluster) => state.cluster = Some(cluster),
                 Object::Node(node) => drop(state.nodes.insert(node.name.clone(), node)),
                 Object::Pod(pod) => drop(state.pods.insert(pod.name.clone(), pod)),
                 Object::Route(route) => drop(state.routes.insert(route.prefix, route)),
@@ -24,6 +24,7 @@ fn apply(state: &mut ClusterState, events: Vec<SourceEvent>) {
             SourceEvent::Withdraw(ObjectKey::Route(prefix)) => {
                 assert!(state.routes.remove(&prefix).is_some())
             }
+            SourceEvent::Withdraw(ObjectKey::Cluster) => assert!(state.cluster.take().is_some()),
             other => panic!("{other:?}"),
         }
     }
@@ -80,11 +81,13 @@ fn routes() -> impl Strategy<Value = Route> {
 
 /// Small ranges, so that two states often share objects and often differ in just a field.
 fn states() -> impl Strategy<Value = ClusterState> {
-    let encapsulation = select(vec![EncapsulationMode::Always, EncapsulationMode::CrossSubnet]);
+    let modes = [None, Some(EncapsulationMode::Always), Some(EncapsulationMode::CrossSubnet)];
+    let encapsulation = select(modes.to_vec());
     let (nodes, pods) = (btree_map(0_u8..4, nodes(), 0..4), btree_map(0_u8..4, pods(), 0..4));
     (encapsulation, nodes, pods, btree_map(0_u8..4, routes(), 0..4)).prop_map(
         |(encapsulation, nodes, pods, routes)| {
-            let cluster = Cluster { encapsulation, ..Cluster::default() };
+            let settings = |encapsulation| Cluster { encapsulation, ..Cluster::default() };
+            let cluster = encapsulation.map(settings);
             let mut state = ClusterState { cluster, ..ClusterState::default() };
             for (key, node) in nodes {
                 let name: NodeName = format!("n{key}").parse().unwrap();
@@ -124,7 +127,7 @@ proptest! {
         for event in diff(&old, &new) {
             match event {
                 SourceEvent::Upsert(object) => match *object {
-                    Object::Cluster(cluster) => prop_assert_ne!(cluster, old.cluster),
+                    Object::Cluster(cluster) => prop_assert_ne!(Some(cluster), old.cluster),
                     Object::Node(node) => {
                         prop_assert!(old.nodes.get(&node.name).is_none_or(|old| !same_node(old, &node)));
                         // With the place where it stands now.
@@ -142,6 +145,7 @@ proptest! {
                 SourceEvent::Withdraw(ObjectKey::Node(name)) => prop_assert!(!new.nodes.contains_key(&name)),
                 SourceEvent::Withdraw(ObjectKey::Pod(name)) => prop_assert!(!new.pods.contains_key(&name)),
                 SourceEvent::Withdraw(ObjectKey::Route(prefix)) => prop_assert!(!new.routes.contains_key(&prefix)),
+                SourceEvent::Withdraw(ObjectKey::Cluster) => prop_assert_eq!(new.cluster, None),
                 other => prop_assert!(false, "{:?}", other),
             }
         }
@@ -157,8 +161,8 @@ const ONE_NODE: &str = "nodes:\n- name: a1\n  addresses: [10.0.1.1]\n";
 
 #[test]
 fn another_line_is_no_change() {
-    let old = parse(ONE_NODE, "c").unwrap();
-    let new = parse(&format!("# a comment\n{ONE_NODE}"), "c").unwrap();
+    let old = parse(ONE_NODE, "c", &Part::WHOLE).unwrap();
+    let new = parse(&format!("# a comment\n{ONE_NODE}"), "c", &Part::WHOLE).unwrap();
     assert_ne!(old, new);
     assert_eq!(diff(&old, &new), vec![]);
 }
@@ -166,8 +170,8 @@ fn another_line_is_no_change() {
 /// Make before break: the new owner of a prefix is told before the old one is withdrawn.
 #[test]
 fn what_is_new_comes_before_what_is_gone() {
-    let old = parse(ONE_NODE, "c").unwrap();
-    let new = parse(&ONE_NODE.replace("a1", "a2"), "c").unwrap();
+    let old = parse(ONE_NODE, "c", &Part::WHOLE).unwrap();
+    let new = parse(&ONE_NODE.replace("a1", "a2"), "c", &Part::WHOLE).unwrap();
     let kinds: Vec<_> = diff(&old, &new).iter().map(|e| matches!(e, SourceEvent::Upsert(_))).collect();
     assert_eq!(kinds, [true, false]);
 }
@@ -175,7 +179,7 @@ fn what_is_new_comes_before_what_is_gone() {
 /// Invariant 2: nothing is called synced before the file was good once; then a bad file withdraws nothing.
 #[test]
 fn synced_comes_only_with_a_good_file() {
-    let mut reader = Reader::new(Path::new("/etc/cluster.yaml"));
+    let mut reader = Reader::new(Path::new("/etc/cluster.yaml"), Part::WHOLE);
     let mut take = |text: &str| {
         let events = reader.take(Ok(text.to_owned()));
         events

@@ -32,9 +32,9 @@ fn at(line: u64) -> Origin {
 /// Prefixes and addresses that two nodes share are accepted: the route table decides between them.
 #[test]
 fn every_field_is_read() {
-    let state = parse(FULL, "cluster.yaml").unwrap();
+    let state = parse(FULL, "cluster.yaml", &Part::WHOLE).unwrap();
     let cluster = Cluster { encapsulation: EncapsulationMode::Never, non_adjacent: NonAdjacent::Ipip };
-    assert_eq!(state.cluster, cluster);
+    assert_eq!(state.cluster, Some(cluster));
     let node = |name: &str| state.nodes[&name.parse().unwrap()].clone();
     assert_eq!(state.nodes.len(), 3);
     assert_eq!(
@@ -70,8 +70,9 @@ fn every_field_is_read() {
 #[test]
 fn settings_and_pods_have_defaults() {
     for more in ["", "pods:\n", "pods: []\n", "encapsulation:\n"] {
-        let state = parse(&format!("nodes: [{{name: a, addresses: [10.0.0.1]}}]\n{more}"), "c").unwrap();
-        assert_eq!(state.cluster, Cluster::default());
+        let state = parse(&format!("nodes: [{{name: a, addresses: [10.0.0.1]}}]\n{more}"), "c", &Part::WHOLE)
+            .unwrap();
+        assert_eq!(state.cluster, Some(Cluster::default()));
         assert_eq!((state.nodes.len(), state.pods.len()), (1, 0));
     }
 }
@@ -80,7 +81,8 @@ fn settings_and_pods_have_defaults() {
 #[test]
 fn names_keep_the_text_they_were_written_with() {
     for name in ["007", "1e3", "true", "0x1f", "1.10"] {
-        let state = parse(&format!("nodes: [{{name: {name}, addresses: [10.0.0.1]}}]"), "c").unwrap();
+        let state =
+            parse(&format!("nodes: [{{name: {name}, addresses: [10.0.0.1]}}]"), "c", &Part::WHOLE).unwrap();
         assert_eq!(state.nodes.keys().next().unwrap().as_str(), name);
     }
 }
@@ -95,14 +97,14 @@ fn a_large_cluster_is_read() {
         writeln!(text, "- {{name: d/p{i}, node: a, addresses: [10.244.{high}.{low}], interface: v{i}}}")
             .unwrap();
     }
-    assert_eq!(parse(&text, "c").unwrap().pods.len(), 26_000);
+    assert_eq!(parse(&text, "c", &Part::WHOLE).unwrap().pods.len(), 26_000);
 }
 
 #[test]
 fn routes_are_read() {
     let text = "nodes:\n- {name: a1, addresses: [10.0.1.11]}\nroutes:\n- {prefix: 192.0.2.0/24, next-hops: [10.0.1.6, \
                 10.0.1.5]}\n- prefix: '2001:db8:1::/48'\n  next-hops: ['fd00::5']\n";
-    let state = parse(text, "cluster.yaml").unwrap();
+    let state = parse(text, "cluster.yaml", &Part::WHOLE).unwrap();
     let route = |prefix: &str| state.routes[&prefix.parse().unwrap()].clone();
     let next_hops = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     assert_eq!(
@@ -114,4 +116,21 @@ fn routes_are_read() {
         }
     );
     assert_eq!(route("2001:db8:1::/48").next_hops, next_hops(&["fd00::5"]));
+}
+
+/// Beside others, a file may leave out what they have; by itself it may not.
+#[test]
+fn a_part_may_leave_out_what_others_have() {
+    let part = Part { source: SourceId::new("more", 50), whole: false };
+    let pods = "pods: [{name: d/web, node: a1, addresses: [10.244.1.10], interface: veth-web}]\n";
+    let state = parse(pods, "more.yaml", &part).unwrap();
+    assert_eq!((state.cluster, state.nodes.len()), (None, 0));
+    let pod = state.pods.values().next().unwrap();
+    assert_eq!(pod.origin.to_string(), "more more.yaml:1");
+    let with_mode = parse(&format!("encapsulation: always\n{pods}"), "more.yaml", &part).unwrap();
+    assert_eq!(with_mode.cluster.unwrap().encapsulation, EncapsulationMode::Always);
+    let alone = parse(pods, "more.yaml", &Part::WHOLE).unwrap_err().to_string();
+    assert!(alone.contains("nodes: this field is required") && alone.contains("pods[0].node: "), "{alone}");
+    // None at all is a mistake in any file.
+    assert!(parse("nodes: []\n", "more.yaml", &part).is_err());
 }

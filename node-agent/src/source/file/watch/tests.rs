@@ -15,7 +15,7 @@ fn state(address: &str) -> String {
 
 fn start(path: &Path, timing: Timing) -> Receiver<SourceUpdate> {
     let (updates, receiver) = mpsc::channel(16);
-    tokio::spawn(run(path.to_owned(), updates, timing));
+    tokio::spawn(run(FileSource::new(path.to_owned(), Part::WHOLE), updates, timing));
     receiver
 }
 
@@ -149,7 +149,11 @@ async fn a_bad_file_is_told_once_and_withdraws_nothing() {
 async fn the_task_ends_with_its_receiver() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, receiver) = mpsc::channel(16);
-    let task = tokio::spawn(run(folder.path().join("cluster.yaml"), updates, WATCH_ONLY));
+    let task = tokio::spawn(run(
+        FileSource::new(folder.path().join("cluster.yaml"), Part::WHOLE),
+        updates,
+        WATCH_ONLY,
+    ));
     drop(receiver);
     timeout(Duration::from_secs(10), task).await.expect("the task goes on").unwrap();
 }
