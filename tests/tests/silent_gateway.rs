@@ -9,7 +9,7 @@ use tests::{
     agent::{Agent, Settings},
     family::Family,
     lab::{Endpoint, Lab, Node, Topology, View},
-    probe,
+    probe::{self, Ping},
     state::{Encapsulation, State},
     story, wait,
 };
@@ -189,6 +189,59 @@ fn the_last_gateway_stays_though_it_does_not_answer() -> Result<(), Failure> {
         two.silence(0, false)?;
         two.expect(&[0], true)?;
         two.arrive(&[0])
+    })
+}
+
+/// Next hops of a stated route.
+#[test]
+fn a_next_hop_outside_that_does_not_answer_is_left_out_until_it_does() -> Result<(), Failure> {
+    const OUTSIDE: &str = "192.0.2.0/24";
+    story(Topology::dual_stack(), |lab, agents| {
+        let outside = lab.add_outside()?;
+        let settings = Settings { audit_interval: Some("1h"), ..Settings::default() };
+        let state = State::of(lab, Encapsulation::CrossSubnet);
+        agents.start(lab, &settings, &state)?;
+        let (a1, agent) = (lab.node("a1")?, agents.get("a1")?);
+        let two = TwoGateways::of(lab, agent)?;
+        let by_a1 = a1.v4().context("the lab has no IPv4")?;
+        lab.router().ip(&format!("route add {} via {by_a1}", a1.pod_prefix()))?;
+        let gateways = two.of_family(Family::V4)?;
+        let [first, second] = gateways;
+        agent.apply_text(&format!(
+            "{state}\nroutes:\n- {{prefix: {OUTSIDE}, next-hops: [{first}, {second}]}}\n"
+        ))?;
+        let expect = |used: &[usize]| -> Result<()> {
+            wait::until_ok(&format!("next hops {used:?} to be in use"), PATIENCE, || {
+                let route = a1.netns().ip(&format!("route show {OUTSIDE} proto 77"))?;
+                let rows = agent.json(&["routes"])?;
+                let rows = rows.as_array().context("the routes are no list")?;
+                for (number, gateway) in gateways.iter().enumerate() {
+                    let is_used = used.contains(&number);
+                    ensure!(route.contains(&format!(" via {gateway} ")) == is_used, "{gateway}: {route}");
+                    let named = format!("next hop {gateway}");
+                    let row = rows.iter().find(|row| row["next-hop"] == named.as_str());
+                    let reason = row.and_then(|row| row["state"].as_str()).unwrap_or_default();
+                    ensure!(reason.contains("does not answer") != is_used, "{gateway}: {row:?}");
+                }
+                Ok(())
+            })?;
+            Ok(())
+        };
+        let answered = |address: IpAddr, from: &dyn Endpoint| -> Result<()> {
+            (0..8).try_for_each(|_| Ping::to(address)?.timeout(PATIENCE).expect_reply(from).map(drop))
+        };
+        expect(&[0, 1])?;
+        for gateway in gateways {
+            answered(gateway, a1)?;
+        }
+        answered(outside.address(), lab.pod("a1-0")?)?;
+        // Nobody sends anything to the second one by itself, now or later: the agent has it asked.
+        two.silence(1, true)?;
+        expect(&[0])?;
+        answered(outside.address(), lab.pod("a1-0")?)?;
+        two.silence(1, false)?;
+        expect(&[0, 1])?;
+        answered(outside.address(), lab.pod("a1-0")?)
     })
 }
 

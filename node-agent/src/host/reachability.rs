@@ -14,6 +14,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+use tracing::debug;
 
 use super::{
     HostError,
@@ -32,13 +33,17 @@ const AT_ONCE: usize = 256;
 /// How often the kernel's table is read, in case it told of something that was lost, and neighbours of which it has not
 /// heard for a while are confirmed.
 const LOOK: Duration = Duration::from_secs(10);
+/// How long nothing is read after that, also where the kernel tells of more than it keeps for us all the time.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Follows neighbours.
 pub struct Reachability {
     /// Tells of every neighbour's state; none while there is nobody to follow.
     events: Option<TokioSocket>,
     verdicts: Verdicts,
-    /// When the table is read the next time.
+    /// When the table was read the last time.
+    looked: Instant,
+    /// When it is read the next time.
     look: Instant,
     /// When anything is to be done the next time.
     next: Instant,
@@ -49,18 +54,19 @@ impl Reachability {
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { events: None, verdicts: Verdicts::default(), look: now, next: now }
+        Self { events: None, verdicts: Verdicts::default(), looked: now, look: now, next: now }
     }
 
     /// Follows those that are `watched` and tells which of them have `failed`, until nobody has any to follow.
     ///
     /// # Errors
-    /// If the socket breaks or the table cannot be read.
+    /// If a socket breaks or cannot be opened.
     pub async fn run(
         mut self,
         mut watched: watch::Receiver<BTreeSet<LinkNeighbour>>,
         failed: watch::Sender<BTreeSet<LinkNeighbour>>,
     ) -> Result<(), HostError> {
+        self.verdicts = Verdicts::knowing(failed.borrow().clone());
         watched.mark_changed();
         let mut buffer = Vec::with_capacity(NOTIFICATION_BYTES);
         loop {
@@ -73,7 +79,7 @@ impl Reachability {
                 },
                 received = receive(self.events.as_mut(), &mut buffer), if follows => match received {
                     Ok(()) => self.take(&buffer),
-                    Err(error) if is_overrun(&error) => (self.look, self.next) = (Instant::now(), Instant::now()),
+                    Err(error) if is_overrun(&error) => self.look_soon(),
                     Err(error) => return Err(HostError::Watch(error)),
                 },
                 () = sleep_until(self.next), if follows => self.ask().await?,
@@ -97,8 +103,13 @@ impl Reachability {
             self.events = Some(subscribe().map_err(HostError::Socket)?);
         }
         self.verdicts.watch(watched);
-        (self.look, self.next) = (Instant::now(), Instant::now());
+        self.look_soon();
         Ok(())
+    }
+
+    fn look_soon(&mut self) {
+        self.look = self.look.min(Instant::now().max(self.looked + PAUSE));
+        self.next = self.next.min(self.look);
     }
 
     /// Takes in what the kernel tells. One that is gone says nothing about the way: the next packet asks for it anew.
@@ -118,10 +129,14 @@ impl Reachability {
         let session = Session::open()?;
         let now = Instant::now();
         if now >= self.look {
-            for (neighbour, state) in states(&session, self.verdicts.watched()).await? {
-                self.verdicts.take(neighbour, state);
+            match states(&session, self.verdicts.watched()).await {
+                Ok(states) => states.into_iter().for_each(|(neighbour, state)| {
+                    self.verdicts.take(neighbour, state);
+                }),
+                // Of a table that changes all the time, the kernel tells as well.
+                Err(error) => debug!("{error}"),
             }
-            self.look = now + LOOK;
+            (self.looked, self.look) = (now, now + LOOK);
         }
         for neighbour in self.verdicts.next_to_ask(AT_ONCE) {
             probe(&session, neighbour).await;

@@ -18,6 +18,11 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
+    /// Follows nobody yet, but knows that these did not answer.
+    pub(super) fn knowing(failed: BTreeSet<LinkNeighbour>) -> Self {
+        Self { failed, ..Self::default() }
+    }
+
     /// Those that are followed.
     pub(super) fn watched(&self) -> &BTreeSet<LinkNeighbour> {
         &self.watched
@@ -129,6 +134,10 @@ mod tests {
         verdicts.watch(BTreeSet::from([all[1], other]));
         assert_eq!(*verdicts.failed(), BTreeSet::from([all[1]]));
         assert_eq!(verdicts.next_to_ask(9), [all[1]]);
+        // Also where somebody else has begun to follow them.
+        let mut verdicts = Verdicts::knowing(BTreeSet::from([all[0], all[1]]));
+        verdicts.watch(BTreeSet::from([all[1], other]));
+        assert_eq!(*verdicts.failed(), BTreeSet::from([all[1]]));
     }
 
     #[test]
