@@ -14,6 +14,8 @@ use crate::{
     rib::{ConflictKind, ProblemKind},
 };
 
+mod deploy;
+
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 const DATAPATH_PAGE: &str = include_str!("../../../docs/datapath.md");
 
