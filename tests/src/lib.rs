@@ -24,6 +24,7 @@ pub mod program;
 pub mod remains;
 pub mod state;
 mod story;
+pub mod terminal;
 pub mod wait;
 pub mod way;
 

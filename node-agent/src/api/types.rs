@@ -169,6 +169,11 @@ pub struct RouteRow {
     pub state: String,
 }
 
+impl RouteRow {
+    /// The state of a route that is used.
+    pub const USED: &str = "used";
+}
+
 /// Packets that ended in one outcome at one hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -27,9 +27,6 @@ use crate::{
 /// How many changes that failed are told of: where a map is full there may be very many.
 const PENDING_SHOWN: usize = 100;
 
-/// What a route that is used has for its state.
-const USED: &str = "used";
-
 impl App {
     /// Answers one request.
     pub(super) async fn answer(&mut self, request: Request) -> Response {
@@ -226,7 +223,7 @@ impl App {
             mtu: row.mtu,
             origin: row.origin.to_string(),
             in_bpf,
-            state: row.refused.unwrap_or_else(|| USED.to_owned()),
+            state: row.refused.unwrap_or_else(|| RouteRow::USED.to_owned()),
         }
     }
 
@@ -321,7 +318,7 @@ fn candidates(explained: &rib::Lookup) -> Vec<Candidate> {
         prefix: row.prefix,
         next_hop: row.next_hop.clone(),
         origin: row.origin.to_string(),
-        state: row.refused.clone().unwrap_or_else(|| USED.to_owned()),
+        state: row.refused.clone().unwrap_or_else(|| RouteRow::USED.to_owned()),
     };
     let loser = |prefix: Prefix, loser: &rib::LoserRow| Candidate {
         prefix,

@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod shell;
 mod status;
+mod top;
 mod trace;
 mod validate;
 
@@ -43,6 +44,8 @@ enum Command {
     Routes(routes::Args),
     /// Show what became of packets
     Counters(counters::Args),
+    /// Draw what passes and where to, anew each second
+    Top(top::Args),
     /// Show what has happened
     Events(events::Args),
     /// Show what happens to packets for an address
@@ -89,6 +92,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => status::run(args).await,
         Command::Routes(args) => routes::run(args).await,
         Command::Counters(args) => counters::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Events(args) => events::run(args).await,
         Command::Lookup(args) => lookup::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

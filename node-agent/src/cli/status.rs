@@ -84,7 +84,7 @@ fn trace(clients: usize) -> String {
 }
 
 /// The state in a few words: the worst first.
-fn state(status: &Status) -> String {
+pub(super) fn state(status: &Status) -> String {
     let (pending, problems) = (status.reconcile.pending_total, status.problems.len());
     let failed = status.sources.iter().filter(|source| source.error.is_some()).count();
     if !status.synced {
@@ -111,7 +111,7 @@ fn pod_mtu(mtu: &PodMtu) -> String {
     }
 }
 
-fn routes(counts: RouteCounts) -> String {
+pub(super) fn routes(counts: RouteCounts) -> String {
     let RouteCounts { local, direct, ipip, host, unassigned } = counts;
     format!("{local} local, {direct} direct, {ipip} ipip, {host} host, {unassigned} unassigned")
 }
@@ -213,12 +213,12 @@ fn pending(status: &Status) -> String {
     }
 }
 
-fn seconds(seconds: u64) -> String {
+pub(super) fn seconds(seconds: u64) -> String {
     format_duration(Duration::from_secs(seconds)).to_string()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         api::{
@@ -229,7 +229,7 @@ mod tests {
         model::SourceId,
     };
 
-    pub(super) fn status() -> Status {
+    pub(in crate::cli) fn status() -> Status {
         Status {
             node: "a1".parse().unwrap(),
             pid: 42,

@@ -269,6 +269,14 @@ impl Agent {
         command::output(command.arg("--state-dir").arg(settings::state_dir(&self.node)))
     }
 
+    /// A command line that asks the agent, to be run in some way of one's own.
+    #[must_use]
+    pub fn command_line(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.arg("--socket").arg(self.node.socket());
+        command
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.node.netns().command(&self.binary);
         command.args(arguments);
