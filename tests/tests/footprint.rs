@@ -13,7 +13,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use tests::{
     Failure,
     agent::{Agent, Settings},
-    lab::{Endpoint as _, Topology},
+    lab::{Endpoint as _, Node, Topology},
     metrics::get,
     state::{Encapsulation, State, StateNode},
     story, wait,
@@ -21,6 +21,8 @@ use tests::{
 
 const NODES: u32 = 5_000;
 const PREFIXES_PER_NODE: u32 = 2;
+/// The first node's address: 10.0.16.0.
+const FIRST_NODE: u32 = 0x0a00_1000;
 /// Resident memory at most, in MiB.
 const MEMORY: f64 = 60.0;
 /// Share of a processor at most.
@@ -50,11 +52,24 @@ fn with_others(mut state: State) -> State {
         };
         state.nodes.push(StateNode {
             name: format!("n{index}"),
-            addresses: vec![IpAddr::V4(address(0x0a00_1000, index))],
+            addresses: vec![IpAddr::V4(address(FIRST_NODE, index))],
             pod_prefixes: (0..PREFIXES_PER_NODE).map(prefix).collect(),
         });
     }
     state
+}
+
+/// The kernel knows every node as a neighbour, and reaches some by two gateways, which the agent has to follow.
+fn with_neighbours(node: &Node) -> Result<()> {
+    let uplink = Node::UPLINK;
+    let leg = |gateway: &str| format!("nexthop via {gateway} dev {uplink}");
+    let mut lines = format!("route add 10.0.16.0/24 {} {}\n", leg("10.0.0.2"), leg("10.0.0.3"));
+    for index in 0..NODES {
+        let address = Ipv4Addr::from(FIRST_NODE + index);
+        // The kernel has no limit for those that somebody sets.
+        lines += &format!("neigh add {address} lladdr 02:77:00:00:00:01 nud permanent dev {uplink}\n");
+    }
+    node.netns().ip_batch(&lines)
 }
 
 /// Number of the last pass and the changes that it made, once nothing is pending.
@@ -91,6 +106,7 @@ fn an_idle_agent_of_5000_nodes_takes_60_mib_and_half_a_percent_of_a_processor_at
     let topology = topology()?;
     story(topology, |lab, agents| {
         let metrics = Some("{listen: \"127.0.0.1:9470\"}");
+        with_neighbours(lab.node("a1")?)?;
         let settings = Settings { log: Some("info"), metrics, ..Settings::default() };
         agents.start(lab, &settings, &with_others(State::of(lab, Encapsulation::CrossSubnet)))?;
         let agent = agents.get("a1")?;

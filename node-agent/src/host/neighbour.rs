@@ -62,12 +62,26 @@ impl Host {
     }
 }
 
+/// As many neighbours are asked for one by one; for more, the whole table is read.
+pub(super) const ONE_BY_ONE: usize = 64;
+
 /// The states of those of these neighbours of which the kernel has an entry.
 pub(super) async fn states(
     session: &Session,
     of: &BTreeSet<LinkNeighbour>,
 ) -> Result<BTreeMap<LinkNeighbour, NeighbourState>, HostError> {
     let mut states = BTreeMap::new();
+    if of.len() <= ONE_BY_ONE {
+        for LinkNeighbour { link, address } in of.iter().copied() {
+            match session.get(get_neighbour(link, address)).await {
+                Ok(entry) => states.extend(state(&entry)),
+                // It has no entry, or its link is gone.
+                Err(NetlinkError::Refused { errno: Errno::ENOENT | Errno::ENODEV, .. }) => {}
+                Err(reason) => return Err(HostError::Neighbour { link, address, reason }),
+            }
+        }
+        return Ok(states);
+    }
     let families: BTreeSet<bool> = of.iter().map(|neighbour| neighbour.address.is_ipv4()).collect();
     for v4 in families {
         let dump = session.dump(RouteNetlinkMessage::GetNeighbour(of_family(v4))).await;

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::{
     HostError,
-    neighbour::{probe, states},
+    neighbour::{ONE_BY_ONE, probe, states},
     neighbour_event::{self, NOTIFICATION_BYTES, NeighbourEvent},
     session::Session,
     watch::is_overrun,
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 256;
 /// How often the kernel's table is read, in case it told of something that was lost, and neighbours of which it has not
 /// heard for a while are confirmed.
 const LOOK: Duration = Duration::from_secs(10);
+/// The same where there are so many that it takes a while.
+const LOOK_AT_MANY: Duration = Duration::from_secs(30);
 /// How long nothing is read after that, also where the kernel tells of more than it keeps for us all the time.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -136,7 +138,8 @@ impl Reachability {
                 // Of a table that changes all the time, the kernel tells as well.
                 Err(error) => debug!("{error}"),
             }
-            (self.looked, self.look) = (now, now + LOOK);
+            let many = self.verdicts.watched().len() > ONE_BY_ONE;
+            (self.looked, self.look) = (now, now + if many { LOOK_AT_MANY } else { LOOK });
         }
         for neighbour in self.verdicts.next_to_ask(AT_ONCE) {
             probe(&session, neighbour).await;
