@@ -19,7 +19,8 @@ use crate::{
 
 const MODE: Encapsulation = Encapsulation::CrossSubnet;
 
-/// Forwarding ends when everything is removed, and comes back with the next agent.
+/// Forwarding ends when everything is removed, and comes back with the next agent. What was known of Services' connections
+/// does not.
 #[test]
 fn control_a_cleanup_and_a_new_start_lose_packets() -> Result<(), Failure> {
     story(Topology::two_subnets(), |lab, agents| {
@@ -33,6 +34,7 @@ fn control_a_cleanup_and_a_new_start_lose_packets() -> Result<(), Failure> {
         table::row("control: cleanup, then a new start", &report)?;
         let error = report.expect_no_loss().err().context("no packet was lost")?;
         ensure!(report.sent_and_lost().1 >= 20, "hardly any packet was lost: {error}");
+        ensure!(!report.broken.is_empty(), "no silent connection through a Service broke: {error}");
         Ok(())
     })
 }
@@ -53,6 +55,7 @@ fn control_a_hole_of_50_ms_costs_what_is_sent_meanwhile() -> Result<(), Failure>
             port("3").map(drop)
         })?;
         table::row("control: the switch leaves a2 out for 50 ms", &report)?;
+        ensure!(report.broken.is_empty(), "{:?}", report.broken);
         for udp in &report.udp {
             // The commands take their time, too.
             let expected = if udp.what.contains("a2") { 25..3_000 } else { 0..1 };

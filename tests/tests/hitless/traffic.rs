@@ -32,6 +32,8 @@ pub struct Traffic {
 pub struct Report {
     pub udp: Vec<UdpReport>,
     pub tcp: Vec<TcpReport>,
+    /// Connections that broke, and how.
+    pub broken: Vec<String>,
 }
 
 impl Traffic {
@@ -60,9 +62,16 @@ impl Traffic {
 
     pub fn stop(self) -> Result<Report> {
         let udp = self.udp.into_iter().map(UdpFlow::stop).collect::<Result<_>>()?;
-        let tcp = self.tcp.into_iter().map(TcpFlow::stop).collect::<Result<_>>()?;
-        self.quiet.into_iter().try_for_each(Quiet::expect_alive)?;
-        Ok(Report { udp, tcp })
+        let (mut tcp, mut broken) = (Vec::new(), Vec::new());
+        for flow in self.tcp {
+            match flow.stop() {
+                Ok(report) => tcp.push(report),
+                Err(error) => broken.push(format!("{error:#}")),
+            }
+        }
+        let quiet = self.quiet.into_iter().map(Quiet::expect_alive);
+        broken.extend(quiet.filter_map(|alive| Some(format!("{:#}", alive.err()?))));
+        Ok(Report { udp, tcp, broken })
     }
 }
 
@@ -84,6 +93,7 @@ impl Report {
     }
 
     pub fn expect_no_loss(&self) -> Result<()> {
+        ensure!(self.broken.is_empty(), "{}", self.broken.join("; "));
         ensure!(!self.udp.is_empty() && !self.tcp.is_empty(), "nothing was sent");
         self.udp.iter().try_for_each(UdpReport::expect_no_loss)?;
         for tcp in &self.tcp {
