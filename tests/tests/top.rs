@@ -1,9 +1,12 @@
 //! `node-agent top` on a terminal: it draws what passes and where to, and leaves the terminal as it was.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tests::{
     Failure,
     agent::{Agent, Settings},
@@ -19,6 +22,8 @@ use tests::{
 const MODE: Encapsulation = Encapsulation::CrossSubnet;
 /// How long anything may take that has no limit of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the command line waits for an answer.
+const ANSWER: Duration = Duration::from_secs(35);
 
 fn start(terminal: &Terminal, agent: &Agent) -> Result<Background> {
     let mut command = agent.command_line(&["top"]);
@@ -98,6 +103,16 @@ fn top_goes_on_while_the_agent_is_away_and_says_where_it_cannot_draw() -> Result
         let mut terminal = Terminal::open()?;
         let mut top = start(&terminal, agents.get("a1")?)?;
         let a1 = agents.get_mut("a1")?;
+        let pid = i32::try_from(a1.status()?["pid"].as_i64().context("no pid")?)?;
+        // An agent that does not answer at all holds up no key.
+        let mut second = Terminal::open()?;
+        let mut waiting = start(&second, a1)?;
+        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+        thread::sleep(Duration::from_secs(2));
+        let quit = second.type_keys("q").and_then(|()| waiting.wait(ANSWER / 2));
+        kill(Pid::from_raw(pid), Signal::SIGCONT)?;
+        ensure!(quit?.success(), "it failed");
+
         a1.kill(Signal::SIGKILL)?;
         shows(&terminal, "No answer: the agent at")?;
         // What it knew last stays to be seen.

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{CounterRow, RouteKind, RouteRow},
-        cli::top::hops::tests::route,
+        cli::top::{asker::Answer, hops::tests::route},
     };
 
     fn reading(direct: u64, dropped: u64) -> Vec<CounterRow> {
@@ -154,6 +154,10 @@ mod tests {
             (Hook::FromUplink, Outcome::DropUnassigned) => Counter { packets: dropped, bytes: dropped * 60 },
             _ => Counter::default(),
         })
+    }
+
+    fn answer(at: Instant, counters: Vec<CounterRow>, routes: Option<Vec<RouteRow>>) -> Answer {
+        Answer { at, status: status::tests::status(), counters, routes }
     }
 
     /// An agent that has been asked twice, a second apart.
@@ -172,8 +176,8 @@ mod tests {
             (0..more).map(|number| route("10.0.0.0/24", &format!("node n{number:03}"), RouteKind::Direct));
         routes.extend(others);
         let (mut model, start) = (Model::default(), Instant::now());
-        model.take(status::tests::status(), &reading(100, 0), Some(&routes), start);
-        model.take(status::tests::status(), &reading(12_445, 3), None, start + Duration::from_secs(1));
+        model.take(answer(start, reading(100, 0), Some(routes)));
+        model.take(answer(start + Duration::from_secs(1), reading(12_445, 3), None));
         model
     }
 
@@ -225,7 +229,7 @@ mod tests {
     #[test]
     fn before_the_second_answer_there_are_no_rates() {
         let mut model = Model::default();
-        model.take(status::tests::status(), &reading(100, 0), Some(&[]), Instant::now());
+        model.take(answer(Instant::now(), reading(100, 0), Some(Vec::new())));
         let lines = drawn(&model, 132, 22);
         assert_eq!(words(line(&lines, "│from-pod"))[1..5], ["direct", "-", "-", "100"]);
         line(&lines, "┌ Next hops 0 to 0 of 0 ─");

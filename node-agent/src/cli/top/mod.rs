@@ -1,5 +1,6 @@
 //! `node-agent top`: what passes and where to, drawn anew each second.
 
+mod asker;
 mod draw;
 mod hops;
 mod model;
@@ -7,9 +8,9 @@ mod rates;
 
 use std::{
     io::{self, IsTerminal as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -20,16 +21,16 @@ use ratatui::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::sleep,
 };
 
-use self::model::Model;
-use crate::{
-    api::{AskError, Request, Response, ask},
-    config::DEFAULT_SOCKET,
+use self::{
+    asker::{Answer, Asker},
+    model::Model,
 };
+use crate::{api::AskError, config::DEFAULT_SOCKET};
 
-/// How often the agent is asked.
+/// How long after an answer the agent is asked again.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Arguments of `node-agent top`.
@@ -48,29 +49,34 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
              `node-agent counters` (with --output json for programs)"
         );
     }
+    let mut asker = Asker::new(args.socket);
     let mut model = Model::default();
     // Before anything is drawn: an agent that is not there is told as everywhere.
-    refresh(&args.socket, &mut model).await?;
+    model.take(asker.ask().await?);
     let terminal = ratatui::try_init().context("the terminal cannot be drawn on")?;
-    let ended = follow(terminal, &args.socket, &mut model).await;
+    let ended = follow(terminal, answers(asker), &mut model).await;
     ratatui::try_restore().context("the terminal cannot be put back (`reset` does)")?;
     ended
 }
 
+type Answers = mpsc::Receiver<Result<Answer, AskError>>;
+
 /// Draws after each answer and each key.
-async fn follow(mut terminal: DefaultTerminal, socket: &Path, model: &mut Model) -> anyhow::Result<()> {
+async fn follow(
+    mut terminal: DefaultTerminal,
+    mut answers: Answers,
+    model: &mut Model,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut events = events();
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         terminal.draw(|frame| draw::draw(frame, model))?;
         tokio::select! {
-            _ = ticks.tick() => {
-                let asked = refresh(socket, model).await;
-                model.problem = asked.err().map(|error| error.to_string());
-            }
+            Some(answer) = answers.recv() => match answer {
+                Ok(answer) => model.take(answer),
+                Err(error) => model.problem = Some(error.to_string()),
+            },
             Some(event) = events.recv() => match event.map(|event| Key::of(&event)) {
                 Ok(Some(Key::Quit)) => return Ok(()),
                 Ok(Some(Key::Scroll(by))) => model.scroll_by(by),
@@ -81,6 +87,20 @@ async fn follow(mut terminal: DefaultTerminal, socket: &Path, model: &mut Model)
             _ = hang_up.recv() => return Ok(()),
         }
     }
+}
+
+/// Asks again and again, in a task of its own: keys work also while the agent does not answer.
+fn answers(mut asker: Asker) -> Answers {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            sleep(INTERVAL).await;
+            if sender.send(asker.ask().await).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Keys and changes of the terminal's size. The thread ends with the process.
@@ -124,25 +144,6 @@ impl Key {
             _ => None,
         }
     }
-}
-
-/// Asks for what is drawn. Routes, which cost the agent most, only where they may be others.
-async fn refresh(socket: &Path, model: &mut Model) -> Result<(), AskError> {
-    let other = || AskError::Unknown {
-        socket: socket.to_owned(),
-        reason: "an answer to another question".to_owned(),
-    };
-    let Response::Status(status) = ask(socket, &Request::Status).await? else { return Err(other()) };
-    let Response::Counters(counters) = ask(socket, &Request::Counters).await? else { return Err(other()) };
-    let now = Instant::now();
-    let routes = if model.wants_routes(&status, now) {
-        let Response::Routes(routes) = ask(socket, &Request::Routes).await? else { return Err(other()) };
-        Some(routes)
-    } else {
-        None
-    };
-    model.take(*status, &counters, routes.as_deref(), now);
-    Ok(())
 }
 
 #[cfg(test)]
