@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use super::{App, tasks::Tasks};
 use crate::{
-    api::SourceStatus,
+    api::{RouteCounts, SourceStatus},
     fault::layout_version,
     metrics::{self, Ask, Build, Health, RouteState, Snapshot, SourceSample},
     model::SourceId,
@@ -17,14 +17,17 @@ use crate::{
 /// Questions that wait for the loop.
 const WAITING: usize = 4;
 
+/// Routes by source and what became of them.
+type ByState = BTreeMap<(SourceId, RouteState), usize>;
+
 /// What is remembered for metrics alone.
 #[derive(Debug)]
 pub(super) struct Measured {
     started: SystemTime,
     /// When each source last said that it has told everything.
     synced: BTreeMap<SourceId, SystemTime>,
-    /// What became of the sources' routes; none if that has changed since it was counted.
-    routes: Option<BTreeMap<(SourceId, RouteState), usize>>,
+    /// What became of the sources' routes, and those in use by kind; none if that has changed since it was counted.
+    routes: Option<(ByState, RouteCounts)>,
 }
 
 impl Default for Measured {
@@ -88,9 +91,10 @@ impl App {
             debug!("there are no metrics of packets: {error}");
             Vec::new()
         });
-        if self.measured.routes.is_none() {
-            self.measured.routes = Some(self.count_routes());
-        }
+        // Counted once for each decision: there may be very many.
+        let known = self.measured.routes.take();
+        let (routes, routes_in_use) = known.unwrap_or_else(|| (self.count_routes(), self.route_counts()));
+        self.measured.routes = Some((routes.clone(), routes_in_use));
         let report = self.reconciler.report();
         Snapshot {
             build: Build { version: env!("CARGO_PKG_VERSION"), layout_version: layout_version() },
@@ -98,8 +102,8 @@ impl App {
             health: self.health(),
             sources: self.source_samples(),
             nodes: self.selection.nodes.len(),
-            routes: self.measured.routes.clone().unwrap_or_default(),
-            routes_in_use: self.route_counts(),
+            routes,
+            routes_in_use,
             routes_held: self.reconciler.brake.hold().map_or(0, |hold| hold.len()),
             problems: count(self.stated_problems().map(|problem| problem.kind)),
             other_problems: count(self.other_problems().map(|(from, _)| from)),
@@ -127,7 +131,7 @@ impl App {
         self.sources().into_iter().map(sample).collect()
     }
 
-    fn count_routes(&self) -> BTreeMap<(SourceId, RouteState), usize> {
+    fn count_routes(&self) -> ByState {
         let statuses = self.table.statuses();
         let all =
             statuses.iter().flat_map(|status| RouteState::ALL.map(|state| (status.source.clone(), state)));
