@@ -367,8 +367,9 @@ impl App {
         self.reconciler.pass(wanted, self.masquerade.as_ref(), view, pass, &at_home).await;
         let read_back = self.reconciler.report().work.observe;
         if !read_back.is_zero() {
-            // The first time takes much longer than any other, and tells nothing.
-            self.map_audit = self.map_audit_after(if audit { read_back } else { Duration::ZERO });
+            // The first time, and where somebody has changed it, it takes much longer than any other, and tells nothing.
+            let usual = audit && self.reconciler.report().work.datapath_changes == 0;
+            self.map_audit = self.map_audit_after(if usual { read_back } else { Duration::ZERO });
         }
         self.passes.record(preparation, self.reconciler.report(), self.told.take());
         self.follow_brake();

@@ -45,13 +45,12 @@ impl LookupTable {
     /// Compares it with the routes that the trie has, and puts right what differs.
     pub(super) fn audit<'r>(&mut self, routes: impl IntoIterator<Item = (&'r Prefix, &'r Route)>) {
         let changed = self.writer.reconcile(of_v4(routes));
-        if changed > 0 {
-            warn!(
-                "map {}: {changed} cells were not what the routes in map {} say, and were put right: somebody else has written to one of them",
-                map_name::LOOKUP_V4,
-                map_name::ROUTES_V4
-            );
-        }
+        tell(changed);
+    }
+
+    /// The same, where the trie has the routes that it had the last time.
+    pub(super) fn audit_again(&mut self) {
+        tell(self.writer.audit());
     }
 
     /// Follows a route that was written to the trie.
@@ -90,6 +89,17 @@ impl LookupTable {
                 text(in_trie)
             )
         })
+    }
+}
+
+/// Tells of cells that were not as they had been written.
+fn tell(changed: usize) {
+    if changed > 0 {
+        warn!(
+            "map {}: {changed} cells were not what the routes in map {} say, and were put right: somebody else has written to one of them",
+            map_name::LOOKUP_V4,
+            map_name::ROUTES_V4
+        );
     }
 }
 

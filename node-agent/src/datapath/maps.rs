@@ -31,6 +31,16 @@ pub(super) fn failed(map: &'static str, action: impl Into<String>) -> impl FnOnc
     move |error| DatapathError::Map { action, map, error }
 }
 
+/// Whether a next-hop object stands for anything.
+pub(super) fn is_used(next_hop: &NextHop) -> bool {
+    next_hop.kind != NextHopKind::Unused as u32
+}
+
+/// Whether a next-hop group stands for anything.
+pub(super) fn is_used_group(group: &NextHopGroup) -> bool {
+    group.identity != 0
+}
+
 /// Fails if a test wants the kernel to refuse to write.
 pub(super) fn may_write() -> Result<(), MapError> {
     fault::refuse(Operation::MapUpdate).map_err(MapError::IoError)
@@ -133,15 +143,15 @@ impl<'e> Maps<'e> {
         }
     }
 
-    /// Every next-hop object in use, by index, up to this one.
-    pub fn used_next_hops(&mut self, highest: u32) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
+    /// Every next-hop object in use, by index.
+    pub fn used_next_hops(&mut self) -> Result<BTreeMap<u32, NextHop>, DatapathError> {
         let mut used = BTreeMap::new();
         if let Map::Array(data) = self.map(map_name::NEXT_HOPS)? {
             let take = |index: u32, next_hop: NextHop| {
-                if next_hop.kind != NextHopKind::Unused as u32 {
+                if is_used(&next_hop) {
                     used.insert(index, next_hop);
                 }
-                if index < highest { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                ControlFlow::Continue(())
             };
             if batch::read(data.fd().as_fd(), take).is_ok() {
                 return Ok(used);
@@ -150,10 +160,10 @@ impl<'e> Maps<'e> {
         // A kernel that cannot read many at a time.
         let array = self.next_hops()?;
         used.clear();
-        for index in 0..MAX_NEXT_HOPS.min(highest.saturating_add(1)) {
+        for index in 0..MAX_NEXT_HOPS {
             let next_hop =
                 array.get(&index, 0).map_err(failed(map_name::NEXT_HOPS, format!("read entry {index}")))?;
-            if next_hop.kind != NextHopKind::Unused as u32 {
+            if is_used(&next_hop) {
                 used.insert(index, next_hop);
             }
         }
@@ -173,7 +183,7 @@ impl<'e> Maps<'e> {
         let mut used = BTreeMap::new();
         if let Map::Array(data) = self.map(map_name::NEXT_HOP_GROUPS)? {
             let take = |index: u32, group: NextHopGroup| {
-                if group.identity != 0 {
+                if is_used_group(&group) {
                     used.insert(index, group);
                 }
                 ControlFlow::Continue(())
@@ -189,7 +199,7 @@ impl<'e> Maps<'e> {
             let group = array
                 .get(&index, 0)
                 .map_err(failed(map_name::NEXT_HOP_GROUPS, format!("read entry {index}")))?;
-            if group.identity != 0 {
+            if is_used_group(&group) {
                 used.insert(index, group);
             }
         }

@@ -5,6 +5,7 @@ mod adopt;
 mod attach;
 mod batch;
 mod clsact;
+mod compare;
 mod error;
 mod inspect;
 mod kernel;
@@ -23,6 +24,7 @@ mod trace;
 mod xdp;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::Path,
 };
@@ -33,9 +35,7 @@ pub use inspect::ProgramAt;
 pub use leftovers::{detach_leftover, leftovers, remove_leftover};
 use lookup_table::LookupTable;
 use maps::Maps;
-use node_ebpf_common::{
-    Counter, Hook, LookupUsage, MAX_NEXT_HOPS, NextHop, NextHopGroup, Route, TraceFilter,
-};
+use node_ebpf_common::{Counter, Hook, LookupUsage, NextHop, NextHopGroup, Route, TraceFilter};
 pub use pins::Pins;
 pub use preflight::{
     OtherPrograms, check_kernel, counts_locked_memory, has_tcx, other_programs, try_programs,
@@ -49,7 +49,7 @@ use crate::{
     config::{AttachMethod, ProgramLog, XdpMode},
     fault::{self, Point},
     model::Prefix,
-    reconcile::{AttachmentPoint, MapChange, ObservedDatapath},
+    reconcile::{AttachmentPoint, AttachmentState, MapChange, ObservedDatapath},
 };
 
 /// What the reconcile loop needs of a datapath.
@@ -60,12 +60,13 @@ pub trait Datapath {
     /// A part cannot be read.
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError>;
 
-    /// The same again, without what nothing relies on: next-hop objects beyond all that were in use before.
+    /// Whether it is other than before, for a fraction of what [`Self::observe`] takes. What nothing relies on is left
+    /// out: next-hop objects and groups beyond all that were in use before.
     ///
     /// # Errors
     /// As there.
-    fn observe_again(&mut self, _before: &ObservedDatapath) -> Result<ObservedDatapath, DatapathError> {
-        self.observe()
+    fn has_changed(&mut self, before: &ObservedDatapath) -> Result<bool, DatapathError> {
+        Ok(self.observe()? != *before)
     }
 
     /// Makes one change.
@@ -296,25 +297,11 @@ impl BpfDatapath {
         Ok(())
     }
 
-    /// Reads back everything, of next-hop objects up to this index.
-    fn read_back(&mut self, highest: u32) -> Result<ObservedDatapath, DatapathError> {
+    /// What is attached.
+    fn attachments(&mut self) -> Result<BTreeMap<AttachmentPoint, AttachmentState>, DatapathError> {
         let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
         self.shortfalls.review(&mut self.programs, &mut attachments)?;
-        let routes = self.maps().routes()?;
-        match &mut self.lookup_table {
-            Some(table) => table.audit(&routes),
-            None => self.lookup_table = Some(LookupTable::open(&self.programs.ebpf, &routes)?),
-        }
-        let mut maps = self.maps();
-        Ok(ObservedDatapath {
-            next_hops: maps.used_next_hops(highest)?,
-            groups: maps.used_groups()?,
-            routes,
-            endpoints: maps.endpoints()?,
-            settings: maps.settings()?,
-            attachments,
-            other_layouts: self.pins.other_layouts()?,
-        })
+        Ok(attachments)
     }
 
     fn maps(&mut self) -> Maps<'_> {
@@ -333,11 +320,33 @@ impl BpfDatapath {
 
 impl Datapath for BpfDatapath {
     fn observe(&mut self) -> Result<ObservedDatapath, DatapathError> {
-        self.read_back(MAX_NEXT_HOPS - 1)
+        let attachments = self.attachments()?;
+        let routes = self.maps().routes()?;
+        match &mut self.lookup_table {
+            Some(table) => table.audit(&routes),
+            None => self.lookup_table = Some(LookupTable::open(&self.programs.ebpf, &routes)?),
+        }
+        let mut maps = self.maps();
+        Ok(ObservedDatapath {
+            next_hops: maps.used_next_hops()?,
+            groups: maps.used_groups()?,
+            routes,
+            endpoints: maps.endpoints()?,
+            settings: maps.settings()?,
+            attachments,
+            other_layouts: self.pins.other_layouts()?,
+        })
     }
 
-    fn observe_again(&mut self, before: &ObservedDatapath) -> Result<ObservedDatapath, DatapathError> {
-        self.read_back(before.next_hops.keys().next_back().copied().unwrap_or_default())
+    fn has_changed(&mut self, before: &ObservedDatapath) -> Result<bool, DatapathError> {
+        let same = self.attachments()? == before.attachments
+            && self.pins.other_layouts()? == before.other_layouts
+            && self.maps().hold(before)?;
+        if let Some(table) = self.lookup_table.as_mut().filter(|_| same) {
+            table.audit_again();
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn apply(&mut self, change: &MapChange) -> Result<(), DatapathError> {

@@ -78,15 +78,9 @@ impl Maps<'_> {
     /// Every route of a family.
     pub(super) fn routes_of<A: RouteAddress>(&mut self) -> Result<BTreeMap<Prefix, Route>, DatapathError> {
         let mut routes = Vec::new();
-        if let Map::LpmTrie(data) = self.map(A::MAP)? {
-            let take = |key: RawKey<A::Bytes>, route: Route| {
-                routes.push((prefix::<A>(&Key::new(key.length, key.address)), route));
-                ControlFlow::Continue(())
-            };
-            if batch::read(data.fd().as_fd(), take).is_ok() {
-                // Made of a list, the map is full, and sorted it is made quickly.
-                return Ok(routes.into_iter().collect());
-            }
+        if self.each_route_of::<A>(|prefix, route| routes.push((prefix, route)))?.is_ok() {
+            // Made of a list, the map is full, and sorted it is made quickly.
+            return Ok(routes.into_iter().collect());
         }
         // A kernel that cannot read many at a time.
         let read = |entry: Result<(Key<A::Bytes>, Route), MapError>| {
@@ -94,6 +88,19 @@ impl Maps<'_> {
             Ok((prefix::<A>(&key), route))
         };
         self.trie::<A>()?.iter().map(read).collect()
+    }
+
+    /// Hands over every route of a family, many read in one system call; nothing more once the kernel refuses that.
+    pub(super) fn each_route_of<A: RouteAddress>(
+        &mut self,
+        mut take: impl FnMut(Prefix, Route),
+    ) -> Result<io::Result<()>, DatapathError> {
+        let Map::LpmTrie(data) = self.map(A::MAP)? else { return Ok(Err(io::ErrorKind::Unsupported.into())) };
+        let take = |key: RawKey<A::Bytes>, route: Route| {
+            take(prefix::<A>(&Key::new(key.length, key.address)), route);
+            ControlFlow::Continue(())
+        };
+        Ok(batch::read(data.fd().as_fd(), take))
     }
 
     /// The route of the longest prefix around an address.

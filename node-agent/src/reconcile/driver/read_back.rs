@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::{Pass, Reconciler, report::Outcome};
-use crate::{datapath::Datapath, model::ChangeObject};
+use crate::{
+    datapath::{Datapath, DatapathError},
+    model::ChangeObject,
+};
 
 impl<D: Datapath> Reconciler<D> {
     /// Reads the datapath back if that is due.
@@ -16,11 +19,8 @@ impl<D: Datapath> Reconciler<D> {
         if !self.report.pending.is_due(WHAT, started) {
             return outcome.tried.postpone(WHAT.to_owned());
         }
-        match self.datapath.observe() {
-            Ok(observed) => {
-                self.even &= self.observed.as_ref() == Some(&observed);
-                self.observed = Some(observed);
-            }
+        match self.look() {
+            Ok(changed) => self.even &= !changed,
             Err(error) => {
                 (self.observed, self.even) = (None, false);
                 let object = (ChangeObject::Datapath, WHAT.to_owned());
@@ -33,11 +33,13 @@ impl<D: Datapath> Reconciler<D> {
     /// Reads the datapath back between two passes. Tells whether the next one has something to do: somebody has changed
     /// it, or it cannot be read.
     pub fn audit(&mut self) -> bool {
-        let Some(before) = &self.observed else { return false };
-        match self.datapath.observe_again(before) {
-            Ok(observed) if *before == observed => false,
-            Ok(observed) => {
-                (self.observed, self.even) = (Some(observed), false);
+        if self.observed.is_none() {
+            return false;
+        }
+        match self.look() {
+            Ok(false) => false,
+            Ok(true) => {
+                self.even = false;
                 true
             }
             Err(_) => {
@@ -46,5 +48,17 @@ impl<D: Datapath> Reconciler<D> {
                 true
             }
         }
+    }
+
+    /// Looks whether the datapath is other than was known, and reads all of it if it is.
+    fn look(&mut self) -> Result<bool, DatapathError> {
+        let changed = match &self.observed {
+            Some(before) => self.datapath.has_changed(before)?,
+            None => true,
+        };
+        if changed {
+            self.observed = Some(self.datapath.observe()?);
+        }
+        Ok(changed)
     }
 }

@@ -75,19 +75,23 @@ pub(super) async fn run(file: FileSource, updates: mpsc::Sender<SourceUpdate>, t
     let (signal, mut signals) = mpsc::channel(1);
     let mut reader = Reader::new(&path, part);
     let mut watch = None;
+    let mut seen = Seen::default();
     loop {
         // Before reading: what happens between the two is seen then.
         watch = Watch::keep(watch, &path, &signal);
+        seen.look(&path);
         let file = path.clone();
         let step = spawn_blocking(move || {
             let started = Instant::now();
-            let mut events = reader.take(yaml::read(&file));
+            let text = yaml::read(&file);
+            let was_read = text.is_ok();
+            let mut events = reader.take(text);
             if !events.is_empty() {
                 events.insert(0, SourceEvent::Read(started.elapsed()));
             }
-            (reader, events)
+            (reader, events, was_read)
         });
-        let (back, events) = match step.await {
+        let (back, events, was_read) = match step.await {
             Ok(step) => step,
             // This task has panicked, then: the agent ends with it.
             Err(error) => match error.try_into_panic() {
@@ -97,15 +101,21 @@ pub(super) async fn run(file: FileSource, updates: mpsc::Sender<SourceUpdate>, t
             },
         };
         reader = back;
+        if !was_read {
+            // It may be as it was, and could be read a moment later.
+            seen = Seen::default();
+        }
         for event in events {
             if updates.send(SourceUpdate { source: source.clone(), event }).await.is_err() {
                 return;
             }
         }
-        tokio::select! {
-            _ = signals.recv() => {}
-            () = sleep(timing.poll) => {}
-            () = updates.closed() => return,
+        loop {
+            tokio::select! {
+                _ = signals.recv() => break,
+                () = sleep(timing.poll) => if seen.may_have_changed(&path) { break },
+                () = updates.closed() => return,
+            }
         }
         settle(&mut signals, timing.quiet).await;
     }
@@ -115,6 +125,36 @@ pub(super) async fn run(file: FileSource, updates: mpsc::Sender<SourceUpdate>, t
 async fn settle(signals: &mut mpsc::Receiver<()>, quiet: Duration) {
     let latest = Instant::now() + quiet * 20;
     while Instant::now() < latest && timeout(quiet, signals.recv()).await.is_ok() {}
+}
+
+/// What the file was like when it was read, so that it need not be read again as long as it is the same.
+#[derive(Debug, Default)]
+struct Seen {
+    /// None if there was none, or it could not be looked at.
+    stamp: Option<Stamp>,
+    /// Whether it was like that the time before, too. Once is not enough: it may be written again in the same moment,
+    /// by a clock that is coarse.
+    twice: bool,
+}
+
+/// Device, inode, size, and when it last changed in any way, in seconds and nanoseconds.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Seen {
+    /// Takes in what the file is like before it is read.
+    fn look(&mut self, path: &Path) {
+        let stamp = stamp(path);
+        *self = Self { twice: stamp.is_some() && stamp == self.stamp, stamp };
+    }
+
+    fn may_have_changed(&self, path: &Path) -> bool {
+        !self.twice || stamp(path) != self.stamp
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
 /// A watch on the file's folder: a rename over the file, or of a link on the way to it (as a ConfigMap

@@ -55,6 +55,11 @@ impl<C: Cells, G: GracePeriod> LookupWriter<C, G> {
     pub fn reconcile(&mut self, routes: impl IntoIterator<Item = (Ipv4Net, Route)>) -> usize {
         let cell = |(prefix, route): (Ipv4Net, Route)| (Block::from(prefix), Cell::of_route(route));
         self.mirror = routes.into_iter().map(cell).collect();
+        self.audit()
+    }
+
+    /// The same, where the routes are those that it has.
+    pub fn audit(&mut self) -> usize {
         self.chunks.survey(&self.cells);
         self.chunks.replenish(&mut self.grace_period);
         self.changed = 0;

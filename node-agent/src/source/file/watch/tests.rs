@@ -171,3 +171,28 @@ fn reading_the_file_is_no_change_of_it() {
     ));
     assert!(concerns(&event(EventKind::Any, "/etc/..data"), name));
 }
+
+#[test]
+fn a_file_is_read_again_until_it_was_the_same_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.yaml");
+    let mut seen = Seen::default();
+    seen.look(&path);
+    seen.look(&path);
+    assert!(seen.may_have_changed(&path), "there is none");
+    fs::write(&path, "one").unwrap();
+    seen.look(&path);
+    assert!(seen.may_have_changed(&path), "seen once only");
+    seen.look(&path);
+    assert!(!seen.may_have_changed(&path));
+    // As a writer does that renames a file over it, with the same size.
+    let new = folder.path().join("new");
+    fs::write(&new, "two").unwrap();
+    fs::rename(&new, &path).unwrap();
+    assert!(seen.may_have_changed(&path));
+    seen.look(&path);
+    assert!(seen.may_have_changed(&path));
+    seen.look(&path);
+    fs::remove_file(&path).unwrap();
+    assert!(seen.may_have_changed(&path));
+}

@@ -91,6 +91,10 @@ impl Rig {
         self.writer.reconcile(self.trie.clone())
     }
 
+    pub(super) fn audit(&mut self) -> usize {
+        self.writer.audit()
+    }
+
     /// Readers' answers must be those of the trie, and no chunk may be in use that says nothing: it would pass for one
     /// that was never written.
     pub(super) fn compare(&self) {
