@@ -41,6 +41,14 @@ pub enum DatapathError {
         /// Why not.
         error: io::Error,
     },
+    /// The pin of a map is gone, and cannot be made again.
+    #[error("cannot pin the map {map} again: {error}")]
+    Repin {
+        /// The map's name.
+        map: &'static str,
+        /// Why not, and what to do.
+        error: String,
+    },
     /// A pinned map has another shape than this build's layout.
     #[error("pinned map {path} has {found}, but layout {version} has {expected}: it was not made by Podroute; remove it, or run `node-agent cleanup`", version = crate::fault::layout_version())]
     ForeignMap {

@@ -299,6 +299,7 @@ impl BpfDatapath {
 
     /// What is attached.
     fn attachments(&mut self) -> Result<BTreeMap<AttachmentPoint, AttachmentState>, DatapathError> {
+        self.programs.keep_pinned(&self.pins)?;
         let mut attachments = attach::Attached::observe(&self.pins)?.states(&self.programs, self.method);
         self.shortfalls.review(&mut self.programs, &mut attachments)?;
         Ok(attachments)

@@ -12,8 +12,9 @@ use node_ebpf_common::{
     MAX_NEXT_HOPS, MAX_TRANSLATED_FLOWS, MAX_UPLINKS, NextHop, NextHopGroup, Route, Settings, TRACE_ON,
     TRANSLATED_PAIRS, TRANSLATED_PAIRS_CHUNK, Uplink, XDP_DECAP, map_name,
 };
+use tracing::warn;
 
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, error::told};
 use crate::{
     config::{ProgramLog, XdpMode},
     fault::max_routes,
@@ -87,6 +88,24 @@ impl ProgramSet {
             self.ebpf.program_mut(Hook::Xdp.program()).ok_or(ProgramError::NotLoaded)?.try_into()?;
         program.load()?;
         Ok(program.info()?.id())
+    }
+
+    /// Pins the maps again whose pins are gone, as if the bpffs had been mounted anew.
+    ///
+    /// # Errors
+    /// There is no bpffs, or a map cannot be pinned: then nothing of the datapath outlives the agent.
+    pub fn keep_pinned(&self, pins: &Pins) -> Result<(), DatapathError> {
+        pins.create()?;
+        for name in map_name::ALL {
+            let pin = pins.map(name);
+            if pin.exists() {
+                continue;
+            }
+            let map = self.ebpf.map(name).ok_or(DatapathError::Missing(name))?;
+            map.pin(&pin).map_err(|error| DatapathError::Repin { map: name, error: told(&error) })?;
+            warn!("map {name} was not pinned any more and is again, at {}", pin.display());
+        }
+        Ok(())
     }
 
     /// What the XDP program is to do.

@@ -2,6 +2,7 @@
 
 mod bpffs;
 mod full;
+mod overrun;
 mod shortage;
 
 use std::time::Duration;
