@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod explain;
 mod fault;
+mod file_watch;
 mod host;
 mod masquerade;
 mod metrics;

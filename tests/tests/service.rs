@@ -56,6 +56,10 @@ fn a_service_manager_is_told_when_it_is_ready_how_it_is_that_it_lives_and_that_i
         ensure!(status.contains(" routes, 0 changes pending"), "{status}");
         // Several, as a watchdog of 0.4 s wants one each 0.2 s.
         (0..5).try_for_each(|_| told(&manager, "WATCHDOG=1").map(drop))?;
+        a1.signal(Signal::SIGHUP)?;
+        let reloading = told(&manager, "RELOADING=1")?;
+        ensure!(reloading.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{reloading}");
+        told(&manager, "READY=1")?;
         a1.kill(Signal::SIGTERM)?;
         told(&manager, "STOPPING=1")?;
         // Without a manager it works all the same.

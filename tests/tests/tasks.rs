@@ -21,7 +21,8 @@ use tests::{
 };
 
 /// Every task that the agent has for as long as it runs.
-const TASKS: [&str; 5] = ["source-file", "api", "host-watch", "table-watch", "path-mtu-watch"];
+const TASKS: [&str; 6] =
+    ["source-file", "config-watch", "api", "host-watch", "table-watch", "path-mtu-watch"];
 /// How long the end of the agent may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 

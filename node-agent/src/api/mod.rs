@@ -4,6 +4,7 @@
 
 mod brake;
 mod client;
+mod config;
 mod conflict;
 mod envelope;
 mod explain;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use brake::{BrakeStatus, HeldRoutes};
 pub use client::{AskError, ask};
+pub use config::{ConfigStatus, Reloaded};
 pub use conflict::ConflictRow;
 pub use explain::{Disagreement, DisagreementKind, Explained, Explanation, Row, Step, StepKind, Subject};
 pub use follow::Trace;

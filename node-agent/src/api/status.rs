@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BrakeStatus, ConflictRow, RouteKind};
+use super::{BrakeStatus, ConfigStatus, ConflictRow, RouteKind};
 use crate::{
     config::ProgramLog,
     model::{EncapsulationMode, NodeName, SourceId},
@@ -54,6 +54,10 @@ pub struct Status {
     pub masquerade: MasqueradeStatus,
     /// How the datapath and the kernel's routes follow what is wanted.
     pub reconcile: ReconcileStatus,
+    /// The configuration that is in force.
+    pub config: ConfigStatus,
+    /// The filter of the agent's own log.
+    pub log: String,
     /// Up to which level the BPF programs' messages are logged.
     pub program_log: ProgramLog,
     /// Clients that trace packets; while there are none, the programs in place cannot trace.

@@ -3,7 +3,7 @@ use std::{fmt, net::IpAddr};
 use node_ebpf_common::{Counter, Hook, NextHopKind, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, Subject, TraceRequest};
+use super::{Explanation, Reloaded, Subject, TraceRequest};
 use crate::{
     api::{PathMtuRow, Status},
     config::ProgramLog,
@@ -38,6 +38,8 @@ pub enum Request {
     },
     /// Lets the brake withdraw what it holds at this moment.
     Confirm,
+    /// Reads the configuration again.
+    Reload,
     /// Sets up to which level the BPF programs' messages are logged.
     ProgramLog {
         /// The level.
@@ -73,6 +75,8 @@ pub enum Response {
         /// What was held, and is withdrawn.
         prefixes: Vec<Prefix>,
     },
+    /// To [`Request::Reload`]; [`Response::Error`] if the configuration is bad: then nothing has changed.
+    Reloaded(Reloaded),
     /// The change has been made.
     Done,
     /// The request cannot be answered.

@@ -47,7 +47,8 @@ impl App {
                 self.explain(subject).await.map(|explanation| Response::Explanation(Box::new(explanation)))
             }
             Request::Confirm => self.confirm(),
-            Request::ProgramLog { level } => self.set_program_log(level),
+            Request::ProgramLog { level } => self.set_program_log(level).map(|()| Response::Done),
+            Request::Reload => self.reload_now().await.map(Response::Reloaded),
             Request::Trace(_) => Err("a trace is a stream: the server begins it".to_owned()),
             Request::AgentLog { filter } => self.log.set(&filter).map(|()| Response::Done),
         };
@@ -73,11 +74,11 @@ impl App {
         Ok(CounterRow::all(counter))
     }
 
-    fn set_program_log(&mut self, level: ProgramLog) -> Result<Response, String> {
+    pub(super) fn set_program_log(&mut self, level: ProgramLog) -> Result<(), String> {
         self.reconciler.datapath.set_log(level).map_err(|error| error.to_string())?;
         self.reconciler.reattach();
         self.due = tokio::time::Instant::now();
-        Ok(Response::Done)
+        Ok(())
     }
 
     pub(super) fn status(&self) -> Status {
@@ -106,6 +107,8 @@ impl App {
             brake: self.brake_status(),
             masquerade: self.masquerade(),
             reconcile: reconcile_status(report, &self.passes),
+            config: self.config_file.status(),
+            log: self.log.filter().to_owned(),
             program_log: self.reconciler.datapath.log(),
             trace_clients: self.tracing.clients(),
         }

@@ -14,7 +14,10 @@ const PROGRAMS: &str = "node_ebpf=trace";
 const LOADER: &str = "aya_obj=info";
 
 /// Changes the filter of the running log.
-pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+pub struct LogHandle {
+    handle: reload::Handle<EnvFilter, Registry>,
+    filter: String,
+}
 
 fn filter(text: &str) -> Result<EnvFilter, LogFilterError> {
     log_filter(&format!("{LOADER},{text},{PROGRAMS}"))
@@ -33,7 +36,7 @@ pub fn start(text: &str, format: LogFormat) -> anyhow::Result<LogHandle> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
     }
     panic::into_log();
-    Ok(LogHandle(handle))
+    Ok(LogHandle { handle, filter: text.to_owned() })
 }
 
 impl LogHandle {
@@ -41,8 +44,16 @@ impl LogHandle {
     ///
     /// # Errors
     /// It is none; the old one stays.
-    pub fn set(&self, text: &str) -> Result<(), String> {
+    pub fn set(&mut self, text: &str) -> Result<(), String> {
         let filter = filter(text).map_err(|error| error.to_string())?;
-        self.0.reload(filter).map_err(|error| error.to_string())
+        self.handle.reload(filter).map_err(|error| error.to_string())?;
+        self.filter = text.to_owned();
+        Ok(())
+    }
+
+    /// The filter that is set.
+    #[must_use]
+    pub fn filter(&self) -> &str {
+        &self.filter
     }
 }

@@ -9,6 +9,7 @@
 //!  metrics/server ──Ask──────►  │
 //!  tracing (api, datapath) ───► │          pass (plan, apply)            └─► host (routes, sysctls)
 //!  audit timer ────────────────►│                                        (and nft, for masquerade)
+//!  config file, SIGHUP ────────►│
 //!  SIGTERM ────────────────────►┘
 //! ```
 //!
@@ -17,9 +18,11 @@
 mod answer;
 mod audit;
 mod brake;
+mod config;
 mod decide;
 mod explain;
 mod explain_rib;
+mod inputs;
 mod log;
 mod memory;
 mod metrics;
@@ -37,12 +40,16 @@ mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use brake::{Memory, pods_at_home};
+use config::ConfigFile;
 use decide::Stale;
+use inputs::Inputs;
 pub use log::LogHandle;
 use metrics::Measured;
 use network::Uplinks;
@@ -50,15 +57,14 @@ use passes::{Passes, Preparation};
 use problems::Known;
 use service::Service;
 use shortcut::News;
-use tasks::{TaskEnded, Tasks};
+use tasks::Tasks;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use trace::Tracing;
-use tracing::info;
-use watches::{Followed, Told, Watched};
+use watches::{Followed, TableWatcher, Watched};
 
 use crate::{
     api,
@@ -67,7 +73,6 @@ use crate::{
     events::{EventKind, Events},
     host::Host,
     masquerade::MasqueradeTable,
-    metrics::Ask,
     model::{HostView, LinkNeighbour, Prefix, SourceEvent, SourceId, SourceUpdate},
     reconcile::{Pass, Reconciler},
     rib::{PathMtus, Resolved, Selection, Table},
@@ -82,9 +87,12 @@ const SOURCE_SETTLE: Duration = Duration::from_millis(50);
 
 /// The agent's state, owned by its loop.
 struct App {
+    /// What is in force.
     config: Config,
+    config_file: ConfigFile,
     log: LogHandle,
     tasks: Tasks,
+    table_watch: TableWatcher,
     /// The watches that are broken, each with what to tell of it.
     broken_watches: BTreeMap<Watched, String>,
     /// Takes the neighbours on which a choice among several ways depends.
@@ -137,17 +145,21 @@ struct App {
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// It cannot start: the socket is taken, the kernel refuses the datapath, or netlink does not work. Or one of its tasks has
+/// It cannot start: the configuration in this file is bad, the socket is taken, the kernel refuses the datapath, or netlink does not work. Or one of its tasks has
 /// ended.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(path: PathBuf) -> anyhow::Result<()> {
+    // Before it is read: what happens in between is seen as a change.
+    let text = fs::read(&path).ok();
+    let config = Config::load(&path)?;
     let log = log::start(&config.log, config.log_format)?;
     let stop = Stop::on_signals().context("cannot wait for signals")?;
+    let hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     // First, so that of two agents on one node only one touches anything.
     let server = api::bind(&config.socket)?;
     let mut tasks = Tasks::default();
     let asks = metrics::serve(config.metrics, &mut tasks).await?;
     let datapath = BpfDatapath::open(&config.bpffs, config.attach, config.program_log, config.xdp)?;
-    let (changes, followed) = watches::start(&mut tasks, config.masquerade)?;
+    let (changes, table_watch, followed) = watches::start(&mut tasks, config.masquerade)?;
     let sources = source::enabled(&config);
     let starts = format!(
         "agent of node {} starts: version {}, state {}, pins in {}, programs attached by {}",
@@ -166,36 +178,42 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     drop(update_sender);
     tasks.adopt("api", tokio::spawn(server.run(call_sender, trace_sender)));
-    let mut app =
-        App::new(config, log, places, datapath, Tracing::new(traces), (tasks, followed), stop.clone());
+    let (config_sender, config_changed) = mpsc::channel(1);
+    tasks.spawn("config-watch", config::follow(path.clone(), text, config_sender));
+    let (config_file, tracing) = (ConfigFile::new(path), Tracing::new(traces));
+    let stopped = stop.clone();
+    let watches = (table_watch, followed);
+    let parts = Parts { config, config_file, log, places, datapath, tracing, tasks, watches, stop };
+    let mut app = App::new(parts);
     app.events.record(EventKind::AgentStarted, starts);
-    app.run(Inputs { updates, changes, calls, asks }, &stop).await
+    app.run(Inputs { updates, changes, calls, asks, config: config_changed, hang_up }, &stopped).await
 }
 
-/// What the loop waits for, beside its own timers.
-struct Inputs {
-    updates: mpsc::Receiver<SourceUpdate>,
-    changes: Told,
-    calls: mpsc::Receiver<api::Call>,
-    asks: mpsc::Receiver<Ask>,
+/// What the agent's state begins with.
+struct Parts {
+    config: Config,
+    config_file: ConfigFile,
+    log: LogHandle,
+    places: BTreeMap<SourceId, String>,
+    datapath: BpfDatapath,
+    tracing: Tracing,
+    tasks: Tasks,
+    watches: (TableWatcher, Followed),
+    stop: Stop,
 }
 
 impl App {
-    fn new(
-        config: Config,
-        log: LogHandle,
-        places: BTreeMap<SourceId, String>,
-        datapath: BpfDatapath,
-        tracing: Tracing,
-        (tasks, followed): (Tasks, Followed),
-        stop: Stop,
-    ) -> Self {
+    fn new(parts: Parts) -> Self {
+        let Parts { config, config_file, log, places, datapath, tracing, tasks, watches, stop } = parts;
+        let (table_watch, followed) = watches;
         let mut events = Events::default();
         let (brake, memory) = Memory::recall(&config, &mut events);
         let (host, now) = (Host::new(), Instant::now());
         Self {
+            config_file,
             log,
             tasks,
+            table_watch,
             followed,
             failed_neighbours: BTreeSet::new(),
             tracing,
@@ -231,66 +249,6 @@ impl App {
             masquerade: None,
             config,
         }
-    }
-
-    /// Takes one input after the other. What is going on when the agent is asked to stop is left where it waits next, as
-    /// the next agent makes good whatever one leaves.
-    async fn run(mut self, mut inputs: Inputs, stop: &Stop) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-        // Also for a signal from before these two.
-        while !stop.is_asked() {
-            tokio::select! {
-                biased;
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                ended = self.step(&mut inputs) => ended?,
-            }
-        }
-        service::stopping();
-        info!("agent stops; the datapath stays in place (`node-agent cleanup` removes it)");
-        Ok(())
-    }
-
-    /// Waits for the next input, and deals with it.
-    async fn step(&mut self, inputs: &mut Inputs) -> Result<(), TaskEnded> {
-        let Inputs { updates, changes, calls, asks } = inputs;
-        let (next_sign, signs) = (self.next_sign().unwrap_or(self.audit), self.keep_alive.is_some());
-        tokio::select! {
-            Some(update) = updates.recv() => self.take(update).await,
-            Some(()) = changes.network.recv() => {
-                self.stale.host = true;
-                self.due = self.due.min(Instant::now() + HOST_SETTLE);
-            }
-            Some(()) = changes.hooks.recv() => self.hooks_changed(),
-            Some(()) = changes.table.recv() => {
-                self.stale.table = true;
-                self.due = self.due.min(Instant::now() + HOST_SETTLE);
-            }
-            Some(report) = changes.path_mtu.recv() => self.learn_path_mtu(&report),
-            Ok(()) = changes.failed.changed() => {
-                self.failed_neighbours.clone_from(&changes.failed.borrow_and_update());
-                self.due = Instant::now();
-            }
-            Some(news) = changes.watches.recv() => self.follow_watch(news),
-            ended = self.tasks.ended() => {
-                service::failing(&ended.to_string());
-                return Err(ended);
-            }
-            Some((request, reply)) = calls.recv() => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.answer(request).await);
-            }
-            Some(ask) = asks.recv() => self.tell_metrics(ask),
-            Some(input) = self.tracing.next() => self.trace(input).await,
-            () = sleep_until(self.due.min(self.audit)) => self.pass().await,
-            () = sleep_until(self.map_audit) => self.audit_datapath(),
-            () = sleep_until(next_sign), if signs => {
-                self.last_sign = Instant::now();
-                service::alive();
-            }
-        }
-        Ok(())
     }
 
     /// Takes in what a source says. A pass comes when it has said everything, or has paused.

@@ -95,12 +95,13 @@ impl App {
 
     /// Problems that are no [`crate::rib::ProblemKind`], with where they come from: [`Snapshot::OTHER_PROBLEMS`].
     pub(super) fn other_problems(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let [not_done, datapath, brake, watch] = Snapshot::OTHER_PROBLEMS;
+        let [not_done, datapath, brake, watch, config] = Snapshot::OTHER_PROBLEMS;
         let conflicts = self.reconciler.report().conflicts.iter().cloned().map(move |text| (not_done, text));
         let of_datapath = self.reconciler.datapath.problems().map(move |text| (datapath, text));
         let of_brake = self.brake_problems().map(move |text| (brake, text));
         let of_watches = self.watch_problems().map(move |text| (watch, text));
-        conflicts.chain(of_datapath).chain(of_brake).chain(of_watches)
+        let of_config = self.config_problems().map(move |text| (config, text));
+        conflicts.chain(of_datapath).chain(of_brake).chain(of_watches).chain(of_config)
     }
 
     /// Tells of each problem once when it comes and once when it goes.

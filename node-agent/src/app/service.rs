@@ -10,6 +10,8 @@ use super::App;
 #[derive(Debug, Default)]
 pub(super) struct Service {
     ready: bool,
+    /// The configuration is being taken in.
+    reloading: bool,
     status: String,
 }
 
@@ -46,13 +48,26 @@ impl App {
             "waiting for its sources".to_owned()
         };
         let ready = self.settled && !self.resolved.hold;
-        if ready && !self.service.ready {
+        if (ready && !self.service.ready) || std::mem::take(&mut self.service.reloading) {
             tell(&[NotifyState::Ready]);
             self.service.ready = true;
         }
         if status != self.service.status {
             tell(&[NotifyState::Status(&status)]);
             self.service.status = status;
+        }
+    }
+
+    /// Tells that the configuration is being taken in; the next pass tells that this is done. An agent that is not ready is
+    /// not to seem so by that.
+    pub(super) fn begin_reload(&mut self) {
+        if !self.service.ready {
+            return;
+        }
+        self.service.reloading = true;
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => debug!("the service manager cannot be told: {error}"),
         }
     }
 

@@ -84,11 +84,29 @@ pub(super) struct Told {
 /// Takes the neighbours that are to be followed.
 pub(super) type Followed = watch::Sender<BTreeSet<LinkNeighbour>>;
 
+/// Starts the watch of our nftables table, once there is to be one.
+pub(super) struct TableWatcher {
+    /// None once it has been started: it goes on as long as the agent does.
+    ends: Option<(mpsc::Sender<()>, mpsc::Sender<WatchNews>)>,
+}
+
+impl TableWatcher {
+    /// Starts it, unless it runs.
+    pub(super) fn start(&mut self, tasks: &mut Tasks) {
+        let Some((table, news)) = self.ends.take() else { return };
+        let run = move |watch: TableWatch| watch.run(table.clone());
+        spawn(tasks, Watched::Table, None, TableWatch::subscribe, run, &news);
+    }
+}
+
 /// Starts the watches, that of the table only where there is to be one.
 ///
 /// # Errors
 /// The host's network cannot be watched.
-pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<(Told, Followed), HostError> {
+pub(super) fn start(
+    tasks: &mut Tasks,
+    masquerade: bool,
+) -> Result<(Told, TableWatcher, Followed), HostError> {
     let (network, network_changed) = mpsc::channel(1);
     let (hooks, hooks_changed) = mpsc::channel(1);
     let (table, table_changed) = mpsc::channel(1);
@@ -98,9 +116,9 @@ pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<(Told, Follow
     let first = Some(HostWatch::subscribe()?);
     let run = move |watch: HostWatch| watch.run(Changes { network: network.clone(), hooks: hooks.clone() });
     spawn(tasks, Watched::Host, first, HostWatch::subscribe, run, &news);
+    let mut table_watch = TableWatcher { ends: Some((table, news.clone())) };
     if masquerade {
-        let run = move |watch: TableWatch| watch.run(table.clone());
-        spawn(tasks, Watched::Table, None, TableWatch::subscribe, run, &news);
+        table_watch.start(tasks);
     }
     let run = move |watch: PathMtuWatch| watch.run(reports.clone());
     spawn(tasks, Watched::PathMtu, None, PathMtuWatch::subscribe, run, &news);
@@ -109,15 +127,8 @@ pub(super) fn start(tasks: &mut Tasks, masquerade: bool) -> Result<(Told, Follow
     let run = move |watch: Reachability| watch.run(neighbours.clone(), failing.clone());
     let begin = || Ok::<_, HostError>(Reachability::new());
     spawn(tasks, Watched::Neighbours, None, begin, run, &news);
-    let told = Told {
-        network: network_changed,
-        hooks: hooks_changed,
-        table: table_changed,
-        path_mtu,
-        failed,
-        watches,
-    };
-    Ok((told, followed))
+    let (network, hooks, table) = (network_changed, hooks_changed, table_changed);
+    Ok((Told { network, hooks, table, path_mtu, failed, watches }, table_watch, followed))
 }
 
 fn spawn<W, E, R>(
@@ -196,7 +207,11 @@ impl App {
 
     /// What an operator should look at.
     pub(super) fn watch_problems(&self) -> impl Iterator<Item = String> {
-        self.broken_watches.values().cloned()
+        let matters = |watched: Watched| watched != Watched::Table || self.config.masquerade;
+        self.broken_watches
+            .iter()
+            .filter(move |(watched, _)| matters(**watched))
+            .map(|(_, text)| text.clone())
     }
 }
 

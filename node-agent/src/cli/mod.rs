@@ -12,6 +12,7 @@ mod log_level;
 mod lookup;
 mod output;
 mod query;
+mod reload;
 mod routes;
 mod run;
 mod shell;
@@ -58,6 +59,8 @@ enum Command {
     Trace(trace::Args),
     /// Withdraw the routes that the brake holds
     Confirm(confirm::Args),
+    /// Have the running agent read its configuration again
+    Reload(reload::Args),
     /// Set what the running agent logs
     LogLevel(log_level::Args),
     /// Check a configuration and a cluster-state file; needs no agent
@@ -99,6 +102,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Explain(args) => explain::run(args).await,
         Command::Trace(args) => trace::run(args).await,
         Command::Confirm(args) => confirm::run(args).await,
+        Command::Reload(args) => reload::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Completions(args) => shell::completions(&args),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use tracing::{Level, enabled, error};
 
 use super::exit::Exit;
-use crate::{app, config::Config};
+use crate::app;
 
 /// Arguments of `node-agent run`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Args {
 
 /// Runs the agent until it is told to stop. Why it could not go on is in its log, in the form that the log has.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let ended = app::run(Config::load(&args.config)?).await;
+    let ended = app::run(args.config).await;
     ended.map_err(|error| {
         if !enabled!(Level::ERROR) {
             return error;

@@ -1,3 +1,4 @@
+mod config;
 mod conflicts;
 mod held;
 
@@ -38,6 +39,7 @@ fn show(status: &Status) -> String {
     if !status.path_mtus.is_empty() {
         sections.push(path_mtus(status));
     }
+    sections.extend(config::differences(&status.config));
     sections.extend(held::held(&status.brake));
     if !status.reconcile.pending.is_empty() {
         sections.push(pending(status));
@@ -70,6 +72,8 @@ fn summary(status: &Status) -> String {
         ("Lookup table", lookup_table(status.lookup_table)),
         ("Masquerade", masquerade(status.masquerade)),
         ("Reconciled", reconciled(status)),
+        ("Config", config::state(&status.config)),
+        ("Log", status.log.clone()),
         ("Program log", status.program_log.to_string()),
         ("Trace", trace(status.trace_clients)),
     ])
@@ -219,13 +223,15 @@ pub(super) fn seconds(seconds: u64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::{
         api::{
-            AttachmentRow, BrakeStatus, MapRow, ObjectCounts, PathMtuRow, PendingChange, ReconcileStatus,
-            SourceStatus,
+            AttachmentRow, BrakeStatus, ConfigStatus, MapRow, ObjectCounts, PathMtuRow, PendingChange,
+            ReconcileStatus, SourceStatus,
         },
-        config::ProgramLog,
+        config::{ProgramLog, SettingChange},
         model::SourceId,
     };
 
@@ -275,6 +281,13 @@ pub(super) mod tests {
                 last_changing_pass: None,
                 pending: vec![],
             },
+            config: ConfigStatus {
+                file: "/etc/podroute/agent.yaml".to_owned(),
+                read: SystemTime::UNIX_EPOCH,
+                error: None,
+                needs_restart: vec![],
+            },
+            log: "info".to_owned(),
             program_log: ProgramLog::Off,
             trace_clients: 0,
         }
@@ -295,6 +308,8 @@ pub(super) mod tests {
              Lookup table   259 of 32768 chunks\n\
              Masquerade     on, from 1 prefixes of pods, except to 6 of the cluster\n\
              Reconciled     7 passes, the last one took 3 ms, last change 1m 1s ago\n\
+             Config         /etc/podroute/agent.yaml is in force\n\
+             Log            info\n\
              Program log    off\n\
              Trace          off\n\
              \n\
@@ -338,6 +353,9 @@ pub(super) mod tests {
         status.trace_clients = 2;
         status.lookup_table.left_to_trie = 7;
         status.problems.push("node c1 is not adjacent".to_owned());
+        status.config.error = Some("agent.yaml:3:6: log: no filter".to_owned());
+        let [setting, before, now] = ["xdp", "off", "decap"].map(str::to_owned);
+        status.config.needs_restart.push(SettingChange { setting, before, now });
         let text = show(&status);
         for part in [
             "State          1 sources failed, 1 changes pending, 1 problems (below)\n",
@@ -346,6 +364,8 @@ pub(super) mod tests {
             "Lookup table   259 of 32768 chunks, 7 cells are left to the trie (slower)\n",
             "PENDING CHANGE              TRIES  NEXT IN  ERROR\nkernel route 10.244.2.0/24      3  4s       network is down\n",
             "Trace          on, for 2 clients\n",
+            "Config         /etc/podroute/agent.yaml is not in force as it is now (below)\n",
+            "configuration: agent.yaml:3:6: log: no filter\n\nNEEDS A RESTART  IN FORCE  IN THE FILE\nxdp ",
             "PROBLEMS\n- node c1 is not adjacent\n",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");

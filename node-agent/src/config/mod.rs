@@ -6,6 +6,7 @@ mod level;
 mod log_filter;
 mod metrics;
 mod raw;
+mod reload;
 mod sources;
 mod valid;
 
@@ -22,6 +23,7 @@ use node_ebpf_common::SourceCheck;
 
 pub use level::{ProgramLog, UnknownLevel};
 pub use log_filter::{LogFilterError, log_filter};
+pub use reload::{Reload, SettingChange, reload};
 pub use valid::ConfigDefect;
 
 use crate::{

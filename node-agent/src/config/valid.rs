@@ -85,21 +85,21 @@ pub enum ConfigDefect {
     ProgramLog(#[from] UnknownLevel),
 }
 
-const ATTACH_METHODS: &[(&str, AttachMethod)] =
+pub(super) const ATTACH_METHODS: &[(&str, AttachMethod)] =
     &[("auto", AttachMethod::Auto), ("tcx", AttachMethod::Tcx), ("clsact", AttachMethod::Clsact)];
 
-const XDP_MODES: &[(&str, XdpMode)] = &[
+pub(super) const XDP_MODES: &[(&str, XdpMode)] = &[
     (XdpMode::Off.label(), XdpMode::Off),
     (XdpMode::Transit.label(), XdpMode::Transit),
     (XdpMode::Decap.label(), XdpMode::Decap),
 ];
 
-const SOURCE_CHECKS: &[(&str, SourceCheck)] =
+pub(super) const SOURCE_CHECKS: &[(&str, SourceCheck)] =
     &[("strict", SourceCheck::Strict), ("loose", SourceCheck::Loose), ("off", SourceCheck::Off)];
 
-const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
-const SWITCH: &[(&str, bool)] = &[("off", false), ("on", true)];
+pub(super) const SWITCH: &[(&str, bool)] = &[("off", false), ("on", true)];
 
 /// Longest path that a socket address holds (`sun_path`, less its terminating zero), in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;

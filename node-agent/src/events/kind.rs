@@ -10,6 +10,8 @@ pub enum EventKind {
     AgentStarted,
     /// The agent's configuration was read again.
     ConfigReloaded,
+    /// The agent's configuration was read again and is bad; what was in force before stays.
+    ConfigRefused,
     /// A source has told all it has, for the first time or after it had failed.
     SourceSynced,
     /// A source cannot be read; what it said before stays in force.
@@ -38,9 +40,10 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AgentStarted,
         Self::ConfigReloaded,
+        Self::ConfigRefused,
         Self::SourceSynced,
         Self::SourceFailed,
         Self::BrakeHeld,
@@ -61,6 +64,7 @@ impl EventKind {
         match self {
             Self::AgentStarted => "agent-started",
             Self::ConfigReloaded => "config-reloaded",
+            Self::ConfigRefused => "config-refused",
             Self::SourceSynced => "source-synced",
             Self::SourceFailed => "source-failed",
             Self::BrakeHeld => "brake-held",
@@ -80,7 +84,8 @@ impl EventKind {
     #[must_use]
     pub const fn is_alarm(self) -> bool {
         match self {
-            Self::SourceFailed
+            Self::ConfigRefused
+            | Self::SourceFailed
             | Self::BrakeHeld
             | Self::ConflictFound
             | Self::ProblemFound
@@ -130,6 +135,6 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
             assert_eq!(kind.label().parse(), Ok(kind));
         }
-        assert_eq!(EventKind::ALL.map(EventKind::label).into_iter().collect::<BTreeSet<_>>().len(), 14);
+        assert_eq!(EventKind::ALL.map(EventKind::label).into_iter().collect::<BTreeSet<_>>().len(), 15);
     }
 }

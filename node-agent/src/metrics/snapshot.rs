@@ -108,5 +108,5 @@ impl RouteState {
 impl Snapshot {
     /// Where problems come from that are no [`ProblemKind`]: changes that are not made because something is not ours or
     /// does not fit, the datapath, the brake, and what watches the kernel.
-    pub const OTHER_PROBLEMS: [&str; 4] = ["not-done", "datapath", "brake", "watch"];
+    pub const OTHER_PROBLEMS: [&str; 5] = ["not-done", "datapath", "brake", "watch", "config"];
 }

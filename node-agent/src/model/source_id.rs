@@ -33,6 +33,12 @@ impl SourceId {
         Self { preference, name: Cow::Owned(name) }
     }
 
+    /// Of several sources with the same object, the one with the lower number is believed.
+    #[must_use]
+    pub const fn preference(&self) -> u8 {
+        self.preference
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -101,7 +101,6 @@ impl Brake {
     }
 
     /// Sets other limits; what is held stays until the next decision.
-    #[expect(dead_code, reason = "for a configuration that is read again")]
     pub fn set(&mut self, settings: BrakeSettings) {
         self.settings = settings;
     }

@@ -1,7 +1,10 @@
-use std::os::unix::fs::symlink;
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use tempfile::TempDir;
-use tokio::sync::mpsc::Receiver;
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::model::{Object, ObjectKey};
@@ -156,43 +159,4 @@ async fn the_task_ends_with_its_receiver() {
     ));
     drop(receiver);
     timeout(Duration::from_secs(10), task).await.expect("the task goes on").unwrap();
-}
-
-#[test]
-fn reading_the_file_is_no_change_of_it() {
-    let event = |kind, path: &str| Event::new(kind).add_path(PathBuf::from(path));
-    let name = OsStr::new("cluster.yaml");
-    let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
-    assert!(!concerns(&event(open, "/etc/cluster.yaml"), name));
-    assert!(!concerns(&event(EventKind::Any, "/etc/agent.yaml"), name));
-    assert!(concerns(
-        &event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/etc/cluster.yaml"),
-        name
-    ));
-    assert!(concerns(&event(EventKind::Any, "/etc/..data"), name));
-}
-
-#[test]
-fn a_file_is_read_again_until_it_was_the_same_twice() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("cluster.yaml");
-    let mut seen = Seen::default();
-    seen.look(&path);
-    seen.look(&path);
-    assert!(seen.may_have_changed(&path), "there is none");
-    fs::write(&path, "one").unwrap();
-    seen.look(&path);
-    assert!(seen.may_have_changed(&path), "seen once only");
-    seen.look(&path);
-    assert!(!seen.may_have_changed(&path));
-    // As a writer does that renames a file over it, with the same size.
-    let new = folder.path().join("new");
-    fs::write(&new, "two").unwrap();
-    fs::rename(&new, &path).unwrap();
-    assert!(seen.may_have_changed(&path));
-    seen.look(&path);
-    assert!(seen.may_have_changed(&path));
-    seen.look(&path);
-    fs::remove_file(&path).unwrap();
-    assert!(seen.may_have_changed(&path));
 }
