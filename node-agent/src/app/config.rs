@@ -48,6 +48,9 @@ pub(super) async fn follow(
     loop {
         watch.keep();
         let text = fs::read(&path).ok();
+        if text.is_none() {
+            watch.forget();
+        }
         if text != known {
             known = text;
             // A full channel holds a signal already.

@@ -145,8 +145,8 @@ struct App {
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// It cannot start: the configuration in this file is bad, the socket is taken, the kernel refuses the datapath, or netlink does not work. Or one of its tasks has
-/// ended.
+/// It cannot start: the configuration in this file is bad, the socket is taken, the kernel refuses the datapath, or netlink
+/// does not work. Or one of its tasks has ended.
 pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     // Before it is read: what happens in between is seen as a change.
     let text = fs::read(&path).ok();
