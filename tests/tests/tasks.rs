@@ -20,9 +20,9 @@ use tests::{
     story, wait,
 };
 
-/// Every task that the agent has for as long as it runs.
-const TASKS: [&str; 6] =
-    ["source-file", "config-watch", "api", "host-watch", "table-watch", "path-mtu-watch"];
+/// Every task that the agent has for as long as it runs, with no metrics served.
+const TASKS: [&str; 7] =
+    ["source-file", "config-watch", "api", "host-watch", "table-watch", "path-mtu-watch", "neighbours-watch"];
 /// How long the end of the agent may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
