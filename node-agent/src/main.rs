@@ -15,6 +15,7 @@ mod host;
 mod masquerade;
 mod metrics;
 mod model;
+mod privileges;
 mod reconcile;
 mod rib;
 mod source;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use tracing::{Level, enabled, error};
 
 use super::exit::Exit;
-use crate::app;
+use crate::{app, privileges};
 
 /// Arguments of `node-agent run`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,8 @@ pub(super) struct Args {
 
 /// Runs the agent until it is told to stop. Why it could not go on is in its log, in the form that the log has.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    // Before there is another thread: each has capabilities of its own.
+    privileges::give_up()?;
     let ended = app::run(args.config).await;
     ended.map_err(|error| {
         if !enabled!(Level::ERROR) {
