@@ -218,11 +218,7 @@ fn streams_and_datagrams_arrive_whatever_interfaces_take_over() -> Result<(), Fa
 }
 
 fn arrives(path: &Path<'_>, case: &Case) -> Result<()> {
-    let uplink = Capture::start(path.lab.node(path.from.node())?.netns(), Node::UPLINK, Keep::Whole)?;
-    let inside = Capture::start(path.to_pod.netns(), Pod::INSIDE, Keep::Whole)?;
-    let bulk = probe::bulk(path.from, &path.to, BYTES)?;
-    let (uplink, inside) = (uplink.stop()?, inside.stop()?);
-    bulk.expect_no_storm()?;
+    let (uplink, inside) = stream(path)?;
     let encapsulated = path.way == Way::Ipip;
     let sent = data(&uplink, path);
     ensure!(!sent.is_empty(), "nothing is sent: {uplink}");
@@ -237,6 +233,19 @@ fn arrives(path: &Path<'_>, case: &Case) -> Result<()> {
         probe::udp_segments(path.from, &path.to, DATAGRAMS, receiver)?;
     }
     Ok(())
+}
+
+/// A stream, as it leaves the sender's uplink and as it arrives.
+fn stream(path: &Path<'_>) -> Result<(Captured, Captured)> {
+    let mut captured = None;
+    probe::without_storm(|| {
+        let uplink = Capture::start(path.lab.node(path.from.node())?.netns(), Node::UPLINK, Keep::Whole)?;
+        let inside = Capture::start(path.to_pod.netns(), Pod::INSIDE, Keep::Whole)?;
+        let bulk = probe::bulk(path.from, &path.to, BYTES)?;
+        captured = Some((uplink.stop()?, inside.stop()?));
+        Ok(bulk)
+    })?;
+    captured.context("nothing was sent")
 }
 
 /// The packets of the stream, in its direction.

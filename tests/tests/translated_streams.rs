@@ -115,7 +115,7 @@ fn through_node_port(lab: &Lab, to: &View<'_>, family: Family, uplink: Uplink) -
     command::output_with_input(by.netns().command("nft").args(["-f", "-"]), &rules)?;
     let captured = with_uplink(lab, uplink, || {
         let capture = Capture::start(by.netns(), Node::UPLINK, Keep::Headers)?;
-        probe::bulk_by(from, service, to, PORT, BYTES)?.expect_no_storm()?;
+        probe::without_storm(|| probe::bulk_by(from, service, to, PORT, BYTES))?;
         capture.stop()
     })?;
     by.netns().output("nft", &["delete", "table", "inet", "node_port"])?;
@@ -170,9 +170,9 @@ fn ends(lab: &Lab, family: Family) -> Result<()> {
         ensure!(arrived.iter().any(Packet::is_encapsulated), "{captured}");
         ensure!(has_super(&arrived), "{uplink:?}: {captured}");
         if let Some(host) = View::new(host, family) {
-            with_uplink(lab, uplink, || probe::bulk(from, &host, BYTES)?.expect_no_storm())?;
-            probe::bulk(&host, &View::new(from, family).context("no such address")?, BYTES)?
-                .expect_no_storm()?;
+            with_uplink(lab, uplink, || probe::without_storm(|| probe::bulk(from, &host, BYTES)))?;
+            let back = View::new(from, family).context("no such address")?;
+            probe::without_storm(|| probe::bulk(&host, &back, BYTES))?;
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ mod udp_flow;
 mod udp_gso;
 
 pub use arrivals::Arrivals;
-pub use bulk::{Bulk, bulk, bulk_by};
+pub use bulk::{Bulk, bulk, bulk_by, without_storm};
 pub use datagram::datagram;
 pub use echo::{ECHO_PORT, EchoServer, Seen, tcp, tcp_at, udp, udp_at, udp_within};
 pub use iperf::{Throughput, throughput};
