@@ -23,12 +23,15 @@ struct World {
     now: u64,
     in_place: BTreeSet<Prefix>,
     healthy: bool,
+    /// The time of day.
+    wall: SystemTime,
 }
 
 impl World {
     fn with(settings: BrakeSettings, routes: usize) -> Self {
         let brake = Brake::new(settings, None);
-        Self { brake, start: Instant::now(), now: 0, in_place: prefixes(0..routes), healthy: true }
+        let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        Self { brake, start, now: 0, in_place: prefixes(0..routes), healthy: true, wall }
     }
 
     fn new(routes: usize) -> Self {
@@ -49,7 +52,7 @@ impl World {
             in_place: &|| self.in_place.len(),
             wanted: &|prefix| wanted.contains(prefix),
             healthy: self.healthy,
-            time: SystemTime::UNIX_EPOCH,
+            time: self.wall,
         };
         let now = self.start + Duration::from_secs(self.now);
         let held = self.brake.decide(proposal, now);
@@ -97,6 +100,35 @@ fn invariant_2_more_than_the_share_is_held_and_not_less() {
         assert_eq!(world.pass(10, 0..left), held, "{routes} to {left}");
         let expected = if held > 0 { routes } else { left };
         assert_eq!(world.in_place.len(), expected, "{routes} to {left}");
+    }
+}
+
+/// Clocks that are set jump: how long something is held goes by a clock that does not, also over a restart.
+#[test]
+fn a_time_of_day_that_jumps_changes_nothing() {
+    let year = Duration::from_secs(365 * 24 * 3_600);
+    let held = |wall: &[SystemTime]| {
+        let mut world = World::new(100);
+        world.pass(0, 0..100);
+        let mut held = Vec::new();
+        for (step, wall) in wall.iter().enumerate() {
+            world.wall = *wall;
+            if step == 3 {
+                world.restart(0);
+            }
+            held.push(world.pass(60, 0..10));
+        }
+        (held, world.released())
+    };
+    let now = SystemTime::UNIX_EPOCH + 50 * year;
+    let steady = held(&[now; 8]);
+    assert_eq!(steady.0, [90, 90, 90, 90, 90, 90, 0, 0], "held for five minutes from the first time on");
+    for jumps in [
+        [now, now + year, now + year, now + year, now + year, now + year, now + year, now + year],
+        [now, now - year, now - year, now - year, now - year, now - year, now - year, now - year],
+        [now, now + year, now - year, SystemTime::UNIX_EPOCH, now, now - year, now + year, now],
+    ] {
+        assert_eq!(held(&jumps), steady);
     }
 }
 
